@@ -1,0 +1,1 @@
+"""What runs the jobs outside one machine: images, templates, submission."""

@@ -1,0 +1,3 @@
+"""The three jobs, their configuration and the command line."""
+
+__version__ = "0.1.0"

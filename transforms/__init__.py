@@ -1,0 +1,1 @@
+"""Grid, imagery sources, pixel arithmetic and the Beam transforms built on them."""

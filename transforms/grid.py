@@ -1,0 +1,297 @@
+"""The processing grid: pixels < chips < blocks < tiles in each UTM zone, both ways.
+
+Every zone has its own grid with its origin at easting 0, northing 0 and pixel edges on multiples
+of the resolution, so that Sentinel-2 pixels are used as they are. Tile (x, y) counts eastward and
+northward; rows and columns inside a tile count from its upper left corner, as rasters do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, floor
+from typing import NamedTuple
+
+import shapely
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
+
+SOUTH_LIMIT, NORTH_LIMIT = -80.0, 84.0
+"""Latitudes between which UTM zones are defined, degrees."""
+
+
+class GeoBox(NamedTuple):
+    """A north-up raster window: coordinate system, upper left corner, pixel size and shape."""
+
+    epsg: int
+    x0: float  # left edge, CRS units
+    y0: float  # upper edge, CRS units
+    resolution: float  # pixel size, CRS units
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) in pixels."""
+        return self.height, self.width
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) in CRS units."""
+        return (
+            self.x0,
+            self.y0 - self.height * self.resolution,
+            self.x0 + self.width * self.resolution,
+            self.y0,
+        )
+
+    @property
+    def gdal_transform(self) -> tuple[float, float, float, float, float, float]:
+        """(left, pixel width, 0, top, 0, -pixel height), as GDAL orders them."""
+        return self.x0, self.resolution, 0.0, self.y0, 0.0, -self.resolution
+
+    def __str__(self) -> str:
+        left, bottom, right, top = self.bounds
+        return (
+            f"EPSG:{self.epsg} ({left:g}, {bottom:g}, {right:g}, {top:g}) "
+            f"{self.height} x {self.width} px of {self.resolution:g}"
+        )
+
+
+@dataclass(frozen=True, order=True)
+class TileIndex:
+    """One tile of one UTM zone; prints as "33N/x012y045"."""
+
+    zone: int  # +33 = 33N, -33 = 33S
+    x: int
+    y: int
+
+    def __str__(self) -> str:
+        return f"{zone_name(self.zone)}/x{self.x:03d}y{self.y:03d}"
+
+    @property
+    def path(self) -> str:
+        """The tile's name inside a folder: "33N_x012y045"."""
+        return str(self).replace("/", "_")
+
+
+@dataclass(frozen=True, order=True)
+class BlockKey:
+    """Where a block lies; prints as "33N/x012y045/r03c07". The only thing that is shuffled."""
+
+    zone: int
+    tile_x: int
+    tile_y: int
+    row: int  # from the tile's top
+    col: int  # from the tile's left
+
+    def __str__(self) -> str:
+        return f"{self.tile}/r{self.row:02d}c{self.col:02d}"
+
+    @property
+    def tile(self) -> TileIndex:
+        return TileIndex(self.zone, self.tile_x, self.tile_y)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Sizes of the processing grid; see the module's docstring for its origin."""
+
+    resolution: int = 10  # m
+    chip_size: int = 512  # px, core and halo: the network's input
+    halo: int = 32  # px per side: context that is cropped from the result
+    chips_per_block: int = 2  # per side
+    blocks_per_tile: int = 10  # per side
+
+    def __post_init__(self):
+        if self.halo < 0 or self.chip_size <= 2 * self.halo:
+            raise ValueError(
+                f"grid: chip of {self.chip_size} px is not larger than its two halos of "
+                f"{self.halo} px; choose a chip of at least {2 * max(self.halo, 0) + 32} px"
+            )
+        if self.chip_size % 32:
+            raise ValueError(f"grid: chip of {self.chip_size} px: expected a multiple of 32")
+        if min(self.resolution, self.chips_per_block, self.blocks_per_tile) < 1:
+            raise ValueError(f"grid: sizes have to be positive, got {self}")
+
+    @property
+    def core_size(self) -> int:
+        """Side of the part that a chip answers for, px."""
+        return self.chip_size - 2 * self.halo
+
+    @property
+    def block_core_size(self) -> int:
+        """Side of a block without halo, px."""
+        return self.core_size * self.chips_per_block
+
+    @property
+    def block_size(self) -> int:
+        """Side of a block with its shared halo, px: what is fetched."""
+        return self.block_core_size + 2 * self.halo
+
+    @property
+    def tile_size(self) -> int:
+        """Side of a tile, px."""
+        return self.block_core_size * self.blocks_per_tile
+
+    @property
+    def chips_in_block(self) -> int:
+        return self.chips_per_block**2
+
+    @property
+    def blocks_in_tile(self) -> int:
+        return self.blocks_per_tile**2
+
+    def tiles_covering(self, region: BaseGeometry) -> Iterator[TileIndex]:
+        """Tiles that a region touches, in order of zone, x, y.
+
+        Args:
+          region: (multi)polygon, longitude and latitude in degrees, EPSG:4326.
+
+        Raises:
+          ValueError: the region reaches beyond the latitudes of UTM.
+        """
+        size = self.tile_size * self.resolution
+        for zone in zones_touched(region):
+            part = self._part_in_zone(region, zone)
+            left, bottom, right, top = part.bounds
+            for x in range(floor(left / size), ceil(right / size)):
+                for y in range(floor(bottom / size), ceil(top / size)):
+                    tile = TileIndex(zone, x, y)
+                    if part.intersects(shapely.box(*self.tile_geobox(tile).bounds)):
+                        yield tile
+
+    def blocks(self, tile: TileIndex, region: BaseGeometry) -> Iterator[BlockKey]:
+        """Blocks of a tile whose core a region (EPSG:4326) touches, row by row."""
+        part = self._part_in_zone(region, tile.zone)
+        shapely.prepare(part)
+        for row in range(self.blocks_per_tile):
+            for col in range(self.blocks_per_tile):
+                key = BlockKey(tile.zone, tile.x, tile.y, row, col)
+                if part.intersects(shapely.box(*self.core_geobox(key).bounds)):
+                    yield key
+
+    def _part_in_zone(self, region: BaseGeometry, zone: int) -> BaseGeometry:
+        # A pixel of margin: the straightened edges of a projected polygon may cut into it.
+        return _project_part(region.wkb, zone).buffer(2 * self.resolution)
+
+    def tile_geobox(self, tile: TileIndex) -> GeoBox:
+        """The tile's map, without halo."""
+        size = self.tile_size * self.resolution
+        return GeoBox(
+            zone_epsg(tile.zone),
+            tile.x * size,
+            (tile.y + 1) * size,
+            self.resolution,
+            self.tile_size,
+            self.tile_size,
+        )
+
+    def core_geobox(self, key: BlockKey) -> GeoBox:
+        """The block without its halo: what it answers for."""
+        tile = self.tile_geobox(key.tile)
+        step = self.block_core_size * self.resolution
+        return tile._replace(
+            x0=tile.x0 + key.col * step,
+            y0=tile.y0 - key.row * step,
+            width=self.block_core_size,
+            height=self.block_core_size,
+        )
+
+    def geobox(self, key: BlockKey) -> GeoBox:
+        """The block with its halo: what is fetched."""
+        core, halo = self.core_geobox(key), self.halo * self.resolution
+        return core._replace(
+            x0=core.x0 - halo, y0=core.y0 + halo, width=self.block_size, height=self.block_size
+        )
+
+    def core(self, key: BlockKey) -> tuple[slice, slice]:
+        """(y, x) slices of the block's core in its tile's map."""
+        size = self.block_core_size
+        return (
+            slice(key.row * size, (key.row + 1) * size),
+            slice(key.col * size, (key.col + 1) * size),
+        )
+
+    def block_number(self, key: BlockKey) -> int:
+        """Position of the block in its tile, row by row: the index of its shard in a chip cube."""
+        return key.row * self.blocks_per_tile + key.col
+
+    def chip_slices(self) -> list[tuple[slice, slice]]:
+        """(y, x) slices of the chips, halo included, in a block of `block_size`, row by row."""
+        starts = range(0, self.block_core_size, self.core_size)
+        return [
+            (slice(y, y + self.chip_size), slice(x, x + self.chip_size))
+            for y in starts
+            for x in starts
+        ]
+
+    def footprint(self, tile: TileIndex) -> tuple[float, float, float, float]:
+        """(west, south, east, north) in degrees of the tile and the halo of its outer blocks."""
+        left, bottom, right, top = self.tile_geobox(tile).bounds
+        halo = self.halo * self.resolution
+        return geographic_bounds(
+            zone_epsg(tile.zone), (left - halo, bottom - halo, right + halo, top + halo)
+        )
+
+
+def zone_name(zone: int) -> str:
+    """+33 -> "33N", -33 -> "33S"."""
+    return f"{abs(zone):02d}{'N' if zone > 0 else 'S'}"
+
+
+def zone_epsg(zone: int) -> int:
+    """EPSG code of a UTM zone on WGS 84: +33 -> 32633, -33 -> 32733."""
+    return (32600 if zone > 0 else 32700) + abs(zone)
+
+
+def zone_extent(zone: int) -> tuple[float, float, float, float]:
+    """(west, south, east, north) in degrees that a zone answers for: plain 6-degree bands."""
+    west = -180.0 + 6 * (abs(zone) - 1)
+    return (west, 0.0, west + 6, NORTH_LIMIT) if zone > 0 else (west, SOUTH_LIMIT, west + 6, 0.0)
+
+
+def zones_touched(region: BaseGeometry) -> list[int]:
+    """UTM zones that share area with a region in EPSG:4326, in order.
+
+    Raises:
+      ValueError: the region reaches beyond the latitudes or longitudes that UTM zones cover.
+    """
+    west, south, east, north = region.bounds
+    if south < SOUTH_LIMIT or north > NORTH_LIMIT:
+        raise ValueError(
+            f"region: latitudes {south:g} to {north:g} reach beyond the UTM zones; expected "
+            f"{SOUTH_LIMIT:g} to {NORTH_LIMIT:g} degrees; cut the region there"
+        )
+    if west < -180 or east > 180:
+        raise ValueError(f"region: longitudes {west:g} to {east:g}, expected -180 to 180 degrees")
+    every = [sign * number for sign in (-1, 1) for number in range(1, 61)]
+    return sorted(z for z in every if not _part(region, z).is_empty)
+
+
+def _part(region: BaseGeometry, zone: int) -> BaseGeometry:
+    extent = shapely.box(*zone_extent(zone))
+    if not extent.intersects(region):
+        return shapely.Polygon()
+    part = region.intersection(extent)
+    # A region that only touches a zone's border has no area in it.
+    return part if part.area > 0 else shapely.Polygon()
+
+
+@lru_cache(maxsize=64)
+def _project_part(region_wkb: bytes, zone: int) -> BaseGeometry:
+    part = shapely.segmentize(_part(shapely.from_wkb(region_wkb), zone), 0.05)
+    to_utm = Transformer.from_crs(4326, zone_epsg(zone), always_xy=True)
+    return shapely.transform(part, to_utm.transform, interleaved=False)
+
+
+def geographic_bounds(
+    epsg: int, bounds: tuple[float, float, float, float]
+) -> tuple[float, float, float, float]:
+    """(west, south, east, north) in degrees around projected (left, bottom, right, top).
+
+    West is greater than east where the box crosses the antimeridian.
+    """
+    to_geographic = Transformer.from_crs(epsg, 4326, always_xy=True)
+    return to_geographic.transform_bounds(*bounds, densify_pts=21)

@@ -1,0 +1,1 @@
+"""Pixel arithmetic in plain numpy: no Beam, no torch, no network access."""

@@ -1,0 +1,1 @@
+"""Imagery sources: each one searches scenes and reads their pixels on an exact geobox."""
