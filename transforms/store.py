@@ -1,0 +1,235 @@
+"""Files and Zarr cubes at rest, in a local folder or under a `gs://` address.
+
+Everything that is written here appears whole or not at all: locally a temporary file is renamed
+(Zarr's own local store does the same), on Google Cloud Storage an object is one upload.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import zarr
+
+
+def is_local(url: str) -> bool:
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    """The path of a local address, `file://` or plain."""
+    return Path(url.removeprefix("file://"))
+
+
+def join(url: str, *parts: str) -> str:
+    """`url/part/part`, whatever slashes stand at the seams."""
+    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def exists(url: str) -> bool:
+    """Whether a file, or a folder with files in it, lies at `url`."""
+    if is_local(url):
+        return local_path(url).exists()
+    fs, path = _filesystem(url)
+    return fs.exists(path)
+
+
+def list_files(url: str) -> list[str]:
+    """Paths, relative to `url` and sorted, of all files below it: one listing; [] where none."""
+    fs, path = _filesystem(url)
+    start = path.rstrip("/") + "/"
+    found = fs.find(path)
+    return sorted(name.removeprefix(start) for name in found if name.startswith(start))
+
+
+def read_bytes(url: str) -> bytes:
+    """Raises FileNotFoundError where nothing lies at `url`."""
+    if is_local(url):
+        return local_path(url).read_bytes()
+    fs, path = _filesystem(url)
+    return fs.cat_file(path)
+
+
+def read_json(url: str) -> Any:
+    """The JSON document at `url`.
+
+    Raises:
+      FileNotFoundError: nothing lies there.
+      ValueError: what lies there is not JSON.
+    """
+    data = read_bytes(url)
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"{url}: expected a JSON document, {error}; remove the file") from error
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write a whole file: readers see the old one or the new one, never a part."""
+    if is_local(url):
+        with publishing(url) as path:
+            path.write_bytes(data)
+    else:
+        fs, path = _filesystem(url)
+        fs.pipe_file(path, data)
+
+
+def write_json(url: str, document: Any) -> None:
+    """Write a JSON document, keys sorted: same document, same bytes."""
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_bytes(url, f"{text}\n".encode())
+
+
+@contextmanager
+def publishing(url: str) -> Iterator[Path]:
+    """A local path to write to; what lies there at the end appears at `url` at once.
+
+    When the body raises, nothing appears. Companion files that a library leaves beside the path
+    are removed: the path is alone in a folder of its own.
+    """
+    if is_local(url):
+        target = local_path(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, because a rename is atomic only within one file system.
+        folder = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
+        folder.mkdir()
+    else:
+        target = Path(url)
+        folder = Path(tempfile.mkdtemp(prefix="cloudlulc-"))
+    try:
+        path = folder / target.name
+        yield path
+        if is_local(url):
+            os.replace(path, target)
+        else:
+            fs, remote = _filesystem(url)
+            fs.put_file(str(path), remote)
+    finally:
+        shutil.rmtree(folder)
+
+
+class ArraySpec(NamedTuple):
+    """Metadata of one array of a cube. One shard is what one writer writes."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+    dtype: str
+    fill_value: float
+    dimension_names: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+def create_cube(url: str, arrays: dict[str, ArraySpec], attributes: dict[str, Any]) -> None:
+    """Create a Zarr v3 group and its arrays, metadata only; what exists and agrees is kept.
+
+    Args:
+      url: of the group.
+      arrays: by name; created in this order.
+      attributes: of the group, JSON; they say what the cube holds (grid, date, digests, ...).
+
+    Raises:
+      ValueError: a cube with other attributes or arrays lies there.
+    """
+    import zarr
+    from zarr.codecs import BloscCodec
+
+    wanted = json.loads(json.dumps(attributes))
+    if exists(join(url, "zarr.json")):
+        group = open_group(url, "r+")
+        check_attributes(url, dict(group.attrs), dict.fromkeys(group.attrs) | wanted)
+    else:
+        group = zarr.open_group(
+            _zarr_address(url), mode="w-", zarr_format=3, attributes=wanted, use_consolidated=False
+        )
+    for name, spec in arrays.items():
+        if name in group:
+            _check_array(url, group[name], spec)
+            continue
+        group.create_array(
+            name,
+            shape=spec.shape,
+            chunks=spec.chunks,
+            shards=spec.shards,
+            dtype=spec.dtype,
+            fill_value=spec.fill_value,
+            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+            dimension_names=spec.dimension_names,
+            attributes=spec.attributes,
+        )
+
+
+def check_attributes(url: str, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise ValueError, printing both values, where a cube's attributes are not as expected.
+
+    Attributes that are not in `expected` are not looked at.
+    """
+    expected = json.loads(json.dumps(expected))
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise ValueError(
+                f"{url}: cube was made with {name} = {found.get(name)}, expected {value}; "
+                "use another output folder, or the options of the first run"
+            )
+
+
+def _check_array(url: str, array: zarr.Array, spec: ArraySpec) -> None:
+    # Fill values as text: a NaN is not equal to itself.
+    fill = str(float(array.fill_value))
+    found = (array.shape, array.chunks, array.shards, str(array.dtype), fill)
+    expected = (spec.shape, spec.chunks, spec.shards, spec.dtype, str(float(spec.fill_value)))
+    if found != expected:
+        raise ValueError(
+            f"{url}: array {array.basename!r} has (shape, chunks, shards, dtype, fill value) "
+            f"{found}, expected {expected}; use another output folder"
+        )
+
+
+def open_group(url: str, mode: str) -> zarr.Group:
+    """The Zarr v3 group at `url`, mode "r" or "r+".
+
+    Raises:
+      FileNotFoundError: no group lies there.
+    """
+    import zarr
+
+    return zarr.open_group(_zarr_address(url), mode=mode, zarr_format=3, use_consolidated=False)
+
+
+def open_array(group: zarr.Group, name: str) -> zarr.Array:
+    """An array to read from and to write whole shards to: the only way to open one for writing.
+
+    Zarr leaves out chunks that equal the fill value; then an all-nodata block would look missing
+    for ever. The setting is ignored when it is given while opening: it has to be made here.
+    """
+    return group[name].with_config({"write_empty_chunks": True})
+
+
+def list_shards(url: str, array: str) -> set[tuple[int, ...]]:
+    """Indices of the shards (chunks where unsharded) that exist of an array, by one listing."""
+    shards = set()
+    for name in list_files(join(url, array, "c")):
+        parts = name.split("/")
+        # A writer that was killed may have left its temporary file here.
+        if all(part.isdigit() for part in parts):
+            shards.add(tuple(int(part) for part in parts))
+    return shards
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    """(fsspec file system, path inside of it); listings are never cached: others write too."""
+    import fsspec
+
+    return fsspec.url_to_fs(url, use_listings_cache=False)
+
+
+def _zarr_address(url: str) -> str | Path:
+    return local_path(url) if is_local(url) else url
