@@ -1,0 +1,300 @@
+"""Fusion blocks of CloudLULC-Net: optical reliability modulation (ORM) and heterogeneous
+information adaptive aggregation (HIAA = SHOI + CHOI).
+
+The blocks follow the published roles (arXiv 2606.17713); every width, kernel, order and initial
+value here is our own choice, since the paper's internals are not public. The recursive gates are
+HorNet's gnConv (Rao et al. 2022) fed by two modalities.
+
+Shapes: B batch, C channels, h, w pixels of the stage; maps are (B,C,h,w) float.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPS = 1e-5
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of a (B,C,h,w) map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch of whole samples with probability `p` while training."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        keep = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= self.p
+        return x * (keep / (1 - self.p)).to(x.dtype)
+
+
+class ConvBlock(nn.Module):
+    """`x + g * linear(GELU(linear(LN(depthwise(x)))))`, the ConvNeXt block (Liu et al. 2022)."""
+
+    def __init__(self, dim: int, kernel: int, drop_path: float = 0.0, expansion: int = 4):
+        super().__init__()
+        self.depthwise = nn.Conv2d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, expansion * dim)
+        self.narrow = nn.Linear(expansion * dim, dim)
+        self.scale = nn.Parameter(torch.full((dim,), 1e-2))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))  # (B,h,w,C)
+        y = self.scale * self.narrow(F.gelu(self.widen(y)))  # 4C inside
+        return x + self.drop_path(y.permute(0, 3, 1, 2))  # (B,C,h,w)
+
+
+def weighted_statistics(x: Tensor, weight: Tensor) -> Tensor:
+    """Mean and standard deviation per channel, weighted by pixel.
+
+    Args:
+      x: (B,C,h,w) float features.
+      weight: (B,1,h,w) float in [0, 1]; where it is 0 everywhere the mean is 0.
+
+    Returns:
+      (B,2C) float: means, then standard deviations.
+    """
+    x, weight = x.float(), weight.float()
+    total = weight.sum((2, 3)) + EPS  # (B,1)
+    mean = (x * weight).sum((2, 3)) / total  # (B,C)
+    centred = x - mean[:, :, None, None]
+    variance = (centred * centred * weight).sum((2, 3)) / total  # (B,C)
+    return torch.cat([mean, (variance + EPS).sqrt()], 1)  # (B,2C)
+
+
+class Missing(nn.Module):
+    """Replaces features where the sensor has no data by a learned vector."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.vector = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Features (B,C,h,w) and share of valid pixels (B,1,h,w) in [0, 1] -> (B,C,h,w)."""
+        valid = valid.to(x.dtype)
+        return x * valid + (1 - valid) * self.vector.to(x.dtype)[:, None, None]
+
+
+class ORM(nn.Module):
+    """Optical reliability modulation: how far each optical pixel and channel is believed.
+
+    A reliability r_s in [0, 1] is read from the optical features at two scales and against their
+    surroundings; what is not believed is replaced by a learned 'missing' vector. It starts near
+    the identity.
+
+    Args:
+      dim: channels C.
+      channel: also weigh channels by r_c.
+      missing: put the learned vector where optical is not believed; without it, zeros.
+    """
+
+    def __init__(self, dim: int, channel: bool = True, missing: bool = True):
+        super().__init__()
+        hidden = dim // 4
+        self.norm = LayerNorm2d(dim)
+        self.reduce = nn.Conv2d(dim, hidden, 1)
+        self.near = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.far = nn.Conv2d(hidden, hidden, 7, padding=9, dilation=3, groups=hidden)
+        self.score = nn.Conv2d(3 * hidden, 1, 1)
+        nn.init.constant_(self.score.bias, 2.0)
+        self.channel = None
+        if channel:
+            self.channel = nn.Sequential(
+                nn.Linear(2 * dim, hidden), nn.GELU(), nn.Linear(hidden, dim)
+            )
+            nn.init.zeros_(self.channel[-1].weight)
+            nn.init.constant_(self.channel[-1].bias, 3.0)
+        self.missing = nn.Parameter(torch.zeros(dim)) if missing else None
+        self.residual = nn.Conv2d(dim, dim, 1, groups=8)
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
+
+    def forward(
+        self, x: Tensor, valid: Tensor, prior: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Modulates optical features.
+
+        Args:
+          x: (B,C,h,w) float optical features.
+          valid: (B,1,h,w) float, share of pixels with optical data; r_s is 0 where it is 0.
+          prior: (B,1,h,w) float cloud probability in [0, 1], or None.
+
+        Returns:
+          Modulated features (B,C,h,w); reliability r_s (B,1,h,w) in [0, 1]; its logits
+          (B,1,h,w), which say nothing where `valid` is 0.
+        """
+        u = self.norm(x)
+        h = F.gelu(self.reduce(u))  # (B,C/4,h,w)
+        local = F.avg_pool2d(h, 7, stride=1, padding=3, count_include_pad=False)
+        logits = self.score(torch.cat([self.near(h), self.far(h), h - local], 1))  # (B,1,h,w)
+        if prior is not None:
+            clear = (1 - prior.float()).clamp(1e-4, 1 - 1e-4)
+            logits = logits + torch.logit(clear).clamp(-4, 4).to(logits.dtype)
+        reliability = torch.sigmoid(logits) * valid.to(logits.dtype)  # (B,1,h,w)
+        believed = x
+        if self.channel is not None:
+            by_channel = self.channel(weighted_statistics(u, reliability)).sigmoid()  # (B,C)
+            believed = x * by_channel[:, :, None, None].to(x.dtype)
+        out = reliability * (believed + self.residual(u))
+        if self.missing is not None:
+            out = out + (1 - reliability) * self.missing.to(x.dtype)[:, None, None]
+        return out, reliability, logits
+
+
+def orders(dim: int, order: int) -> list[int]:
+    """Widths of the recursive gates, from `dim / 2^(order - 1)` up to `dim`."""
+    return [dim // 2 ** (order - 1 - k) for k in range(order)]
+
+
+class SHOI(nn.Module):
+    """Spatial high-order interaction: values of one modality, gated by the other's surroundings.
+
+    Args:
+      dim: channels C.
+      order: number of gates n; the gates see 23 x 23 pixels.
+    """
+
+    def __init__(self, dim: int, order: int = 3):
+        super().__init__()
+        self.widths = orders(dim, order)
+        total = sum(self.widths)
+        self.value = nn.Conv2d(dim, self.widths[0], 1)
+        self.gates = nn.Conv2d(dim, total, 1)
+        self.near = nn.Conv2d(total, total, 5, padding=2, groups=total)
+        self.far = nn.Conv2d(total, total, 7, padding=9, dilation=3, groups=total)
+        nn.init.ones_(self.far.bias)  # gates start near 1, or a product of n of them would vanish
+        self.lift = nn.ModuleList(
+            nn.Conv2d(a, b, 1) for a, b in zip(self.widths, self.widths[1:], strict=False)
+        )
+        self.out = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Values from `a` (B,C,h,w), gates from `b` (B,C,h,w) -> (B,C,h,w)."""
+        gates = self.far(self.near(self.gates(b))).split(self.widths, 1)  # C/4, C/2, C
+        p = self.value(a) * gates[0]  # (B,C/4,h,w)
+        for lift, gate in zip(self.lift, gates[1:], strict=True):
+            p = lift(p) * gate  # (B,C/2,h,w), then (B,C,h,w)
+        return self.out(p)
+
+
+class CHOI(nn.Module):
+    """Channel high-order interaction: one weight per channel and modality, 1 at the start.
+
+    Args:
+      dim: channels C of each modality.
+      order: number of gates n.
+    """
+
+    def __init__(self, dim: int, order: int = 3):
+        super().__init__()
+        widths = orders(dim, order)
+        self.value = nn.Linear(4 * dim, widths[0])
+        self.gates = nn.ModuleList(nn.Linear(4 * dim, w) for w in widths)
+        self.lift = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.out = nn.Linear(dim, 2 * dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, o: Tensor, s: Tensor, reliability: Tensor) -> tuple[Tensor, Tensor]:
+        """Optical, SAR (B,C,h,w) and r_s (B,1,h,w) -> weights (B,C,1,1) of optical and SAR."""
+        d = torch.cat(
+            [
+                weighted_statistics(o, reliability),
+                weighted_statistics(s, torch.ones_like(reliability)),
+            ],
+            1,
+        )  # (B,4C)
+        a = self.value(d) * torch.tanh(self.gates[0](d))  # (B,C/4)
+        for lift, gate in zip(self.lift, self.gates[1:], strict=True):
+            a = lift(a) * torch.tanh(gate(d))  # (B,C/2), then (B,C)
+        weights = 2 * self.out(a).float().unflatten(1, (2, -1)).softmax(1)  # (B,2,C)
+        w_o, w_s = weights.to(o.dtype)[..., None, None].unbind(1)  # (B,C,1,1) each
+        return w_o, w_s
+
+
+class HIAA(nn.Module):
+    """Heterogeneous information adaptive aggregation of one stage.
+
+    Optical and SAR gate each other over space (SHOI), are weighed by channel (CHOI), merged, and
+    joined with the fused map of the stage before.
+
+    Args:
+      dim: channels C.
+      previous: channels of the fused map one stage before, 0 at the first stage.
+      order: order n of both interactions.
+      shoi, choi: use the spatial, the channel interaction.
+      drop_path: of the merging block.
+    """
+
+    def __init__(
+        self, dim: int, previous: int, order: int, shoi: bool, choi: bool, drop_path: float
+    ):
+        super().__init__()
+        self.shoi = shoi
+        if shoi:
+            self.norm_o, self.norm_s = LayerNorm2d(dim), LayerNorm2d(dim)
+            self.to_optical, self.to_sar = SHOI(dim, order), SHOI(dim, order)
+            self.scale_o = nn.Parameter(torch.full((dim, 1, 1), 0.1))
+            self.scale_s = nn.Parameter(torch.full((dim, 1, 1), 0.1))
+        self.choi = CHOI(dim, order) if choi else None
+        self.merge = nn.Conv2d(2 * dim, dim, 1)
+        self.down = Down(previous, dim) if previous else None
+        self.block = ConvBlock(dim, 7, drop_path)
+
+    def forward(self, o: Tensor, s: Tensor, reliability: Tensor, fused: Tensor | None) -> Tensor:
+        """Fuses one stage.
+
+        Args:
+          o: (B,C,h,w) optical features after ORM.
+          s: (B,C,h,w) SAR features.
+          reliability: (B,1,h,w) r_s in [0, 1].
+          fused: (B,C',2h,2w) fused map of the stage before, None at the first stage.
+
+        Returns:
+          (B,C,h,w) fused map.
+        """
+        if self.shoi:
+            # An unreliable optical pixel must not gate the SAR: its gates' input fades to 0.
+            n_o, n_s = self.norm_o(o), self.norm_s(s)
+            o, s = (
+                o + self.scale_o.to(o.dtype) * self.to_optical(n_o, n_s),
+                s + self.scale_s.to(s.dtype) * self.to_sar(n_s, reliability * n_o),
+            )
+        if self.choi is not None:
+            w_o, w_s = self.choi(o, s, reliability)
+            o, s = w_o * o, w_s * s
+        merged = self.merge(torch.cat([o, s], 1))  # (B,2C,h,w) -> (B,C,h,w)
+        if self.down is not None:
+            merged = merged + self.down(fused)  # (B,C',2h,2w) -> (B,C,h,w)
+        return self.block(merged)
+
+
+class Concat(nn.Module):
+    """What stands in for HIAA in the ablation: concatenation and a 1x1 convolution."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.merge = nn.Conv2d(2 * dim, dim, 1)
+
+    def forward(self, o: Tensor, s: Tensor, reliability: Tensor, fused: Tensor | None) -> Tensor:
+        """As `HIAA.forward`; reliability and the stage before are not looked at."""
+        return self.merge(torch.cat([o, s], 1))  # (B,2C,h,w) -> (B,C,h,w)
+
+
+class Down(nn.Sequential):
+    """LN and a 2x2 convolution of stride 2: (B,C',2h,2w) -> (B,C,h,w)."""
+
+    def __init__(self, dim_in: int, dim: int):
+        super().__init__(LayerNorm2d(dim_in), nn.Conv2d(dim_in, dim, 2, stride=2))

@@ -1,0 +1,406 @@
+"""CloudLULC-Net: land cover from a cloud-contaminated Sentinel-2 image and a Sentinel-1 image.
+
+Our implementation of the published design (arXiv 2606.17713): two encoders, ORM, HIAA, and the
+unified semantic mapping transformer (USMT). Widths, depths, kernels and initial values are ours.
+
+Shapes: B batch, H x W pixels, C channels of a stage, D token width, dz latent width,
+N = H/16 * W/16 tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.fusion import HIAA, ORM, Concat, ConvBlock, Down, LayerNorm2d, Missing
+from model.scaling import Scaling
+
+STRIDES = (4, 8, 16, 32)
+SENSORS = ("s1+s2", "s1", "s2", "s1+rgbn")
+ANCHORS = ("encoder", "prototypes", "none")
+AUXILIARY = ("optical", "sar", "fused")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides the shape of the network and how it reads its input."""
+
+    classes: int = 6
+    stem: int = 24  # channels at stride 2
+    dims: tuple[int, ...] = (32, 64, 128, 192)  # channels at strides 4, 8, 16, 32
+    optical_depths: tuple[int, ...] = (1, 1, 3, 1)  # blocks per stage
+    sar_depths: tuple[int, ...] = (1, 1, 2, 1)
+    tokens: int = 128  # D
+    latent: int = 64  # dz
+    usmt_depth: int = 2
+    heads: int = 8
+    class_tokens: int = 4  # learned semantic tokens per class
+    decoder: tuple[int, int] = (128, 64)  # channels at strides 16 to 4, at stride 2
+    order: int = 3  # of SHOI and CHOI
+    drop_path: float = 0.1  # of the deepest block; grows linearly from 0
+    optical_transform: str = "log"  # "log": log(1 + 100 reflectance); "linear": reflectance
+    sensors: str = "s1+s2"  # what the network is shown; the rest is treated as missing
+    prior: bool = False  # a cloud probability is given beside the images
+    orm: bool = True
+    orm_channel: bool = True
+    orm_missing: bool = True
+    hiaa: bool = True
+    shoi: bool = True
+    choi: bool = True
+    usmt: bool = True
+    anchor: str = "encoder"  # how the latent was guided in training: encoder, prototypes, none
+
+    def __post_init__(self):
+        checks = {
+            "dims": len(self.dims) == 4 and all(d % 8 == 0 for d in self.dims),
+            "stem": self.stem % 8 == 0,
+            "optical_depths": len(self.optical_depths) == 4,
+            "sar_depths": len(self.sar_depths) == 4,
+            "tokens": self.tokens % self.heads == 0,
+            "order": self.order in (1, 2, 3, 4),
+            "optical_transform": self.optical_transform in ("log", "linear"),
+            "sensors": self.sensors in SENSORS,
+            "anchor": self.anchor in ANCHORS,
+        }
+        wrong = {k: getattr(self, k) for k, good in checks.items() if not good}
+        if wrong:
+            raise ValueError(
+                f"network config: got {wrong}; expected 4 dims and a stem divisible by 8, 4 depths "
+                f"per sensor, tokens divisible by heads, order 1-4, optical_transform log or "
+                f"linear, sensors in {SENSORS}, anchor in {ANCHORS}"
+            )
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: dict) -> Config:
+        """Config of its JSON form.
+
+        Raises:
+          ValueError: a key is unknown or missing.
+        """
+        known = {f.name for f in fields(cls)}
+        if set(d) != known:
+            raise ValueError(
+                f"network config: unknown keys {sorted(set(d) - known)}, "
+                f"missing keys {sorted(known - set(d))}"
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+
+
+_TINY = Config()
+PRESETS: dict[str, Config] = {
+    "tiny": _TINY,
+    "base": replace(
+        _TINY,
+        stem=32,
+        dims=(64, 128, 256, 384),
+        optical_depths=(2, 2, 6, 2),
+        sar_depths=(1, 2, 3, 2),
+        tokens=256,
+        latent=128,
+        usmt_depth=4,
+    ),
+    "large": replace(
+        _TINY,
+        stem=48,
+        dims=(96, 192, 384, 512),
+        optical_depths=(3, 3, 9, 3),
+        sar_depths=(2, 2, 4, 2),
+        tokens=384,
+        latent=192,
+        usmt_depth=6,
+    ),
+}
+
+
+class Output(NamedTuple):
+    logits: Tensor  # (B,classes,H,W) float
+    reliability: list[Tensor]  # logits of r_s (B,1,h,w) at strides 2, 4, 8, 16, 32; [] without ORM
+    latent: Tensor  # (B,dz,H/16,W/16) float
+    aux: dict[str, Tensor]  # name -> (B,classes,H/16,W/16) float logits
+
+
+class Encoder(nn.Module):
+    """One sensor's stem (stride 2) and four stages (strides 4, 8, 16, 32)."""
+
+    def __init__(self, bands: int, kernel: int, config: Config, depths: tuple[int, ...]):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(bands, config.stem, 3, stride=2, padding=1),
+            LayerNorm2d(config.stem),
+            nn.GELU(),
+            ConvBlock(config.stem, 3),
+        )
+        rates = [config.drop_path * i / max(1, sum(depths) - 1) for i in range(sum(depths))]
+        dims = (config.stem, *config.dims)
+        self.stages = nn.ModuleList()
+        for i, depth in enumerate(depths):
+            first = sum(depths[:i])
+            blocks = [ConvBlock(dims[i + 1], kernel, p) for p in rates[first : first + depth]]
+            self.stages.append(nn.Sequential(Down(dims[i], dims[i + 1]), *blocks))
+
+
+class Attention(nn.Module):
+    """Multi-head attention: `x` (B,N,D) reads `y` (B,M,D)."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm_x, self.norm_y = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key_value = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        def split(t: Tensor) -> Tensor:  # (B,N,D) -> (B,heads,N,D/heads)
+            return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+        q = split(self.query(self.norm_x(x)))
+        k, v = (split(t) for t in self.key_value(self.norm_y(y)).chunk(2, 2))
+        read = F.scaled_dot_product_attention(q, k, v)  # (B,heads,N,D/heads)
+        return self.out(read.transpose(1, 2).flatten(2))  # (B,N,D)
+
+
+class USMTBlock(nn.Module):
+    """Image tokens attend to each other and exchange meaning with the semantic tokens."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.position = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.self_attention = SelfAttention(dim, heads)
+        self.gather = Attention(dim, heads)
+        self.spread = Attention(dim, heads)
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, 4 * dim)
+        self.mix = nn.Conv2d(4 * dim, 4 * dim, 3, padding=1, groups=4 * dim)
+        self.narrow = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens as a map (B,D,h,w) and semantic tokens (B,M,D) -> the same shapes."""
+        h, w = x.shape[2:]
+        t = to_tokens(x + self.position(x))  # (B,N,D)
+        t = t + self.self_attention(t)
+        semantic = semantic + self.gather(semantic, t)
+        t = t + self.spread(t, semantic)
+        y = to_map(self.widen(self.norm(t)), h, w)  # (B,4D,h,w)
+        y = self.narrow(F.gelu(to_tokens(y + self.mix(y))))  # (B,N,D)
+        return to_map(t + y, h, w), semantic
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of tokens (B,N,D) among themselves."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.query_key_value(self.norm(x)).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B,heads,N,D/heads) each
+        read = F.scaled_dot_product_attention(q, k, v)
+        return self.out(read.transpose(1, 2).flatten(2))  # (B,N,D)
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """Map (B,D,h,w) -> tokens (B,h*w,D)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def to_map(t: Tensor, h: int, w: int) -> Tensor:
+    """Tokens (B,h*w,D) -> map (B,D,h,w)."""
+    return t.unflatten(1, (h, w)).permute(0, 3, 1, 2)
+
+
+class USMT(nn.Module):
+    """Unified semantic mapping transformer: fused maps -> one latent at stride 16.
+
+    The latent lies on the prediction path, so that guiding it guides the map. Without attention
+    (the ablation), two convolution blocks of about the same number of parameters stand in.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        d = config.tokens
+        self.project = nn.ModuleList(nn.Conv2d(c, d, 1) for c in config.dims)
+        if config.usmt:
+            m = config.classes * config.class_tokens
+            self.semantic = nn.Parameter(0.02 * torch.randn(1, m, d))
+            self.blocks = nn.ModuleList(
+                USMTBlock(d, config.heads) for _ in range(config.usmt_depth)
+            )
+        else:
+            self.semantic = None
+            wide = 5 * config.usmt_depth  # 2 * 2 * wide D^2 = usmt_depth * 20 D^2 weights
+            self.blocks = nn.ModuleList(ConvBlock(d, 7, expansion=wide) for _ in range(2))
+        self.norm = LayerNorm2d(d)
+        self.to_latent = nn.Conv2d(d, config.latent, 1)
+        self.from_latent = nn.Conv2d(config.latent, d, 1)
+
+    def forward(self, fused: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Fused maps of the four stages -> (B,D,H/16,W/16) and latent (B,dz,H/16,W/16)."""
+        size = fused[2].shape[2:]
+        levels = [
+            F.avg_pool2d(fused[0], 4),
+            F.avg_pool2d(fused[1], 2),
+            fused[2],
+            F.interpolate(fused[3], size=size, mode="bilinear", align_corners=False),
+        ]
+        x = sum(p(f) for p, f in zip(self.project, levels, strict=True))  # (B,D,H/16,W/16)
+        if self.semantic is None:
+            for block in self.blocks:
+                x = block(x)
+        else:
+            semantic = self.semantic.expand(x.shape[0], -1, -1)  # (B,M,D)
+            for block in self.blocks:
+                x, semantic = block(x, semantic)
+        latent = self.to_latent(self.norm(x))  # (B,dz,H/16,W/16)
+        return x + self.from_latent(latent), latent
+
+
+class Decoder(nn.Module):
+    """From stride 16 back to full size, with the fused maps and the stems as skips."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        wide, narrow = config.decoder
+        self.start = nn.Conv2d(config.tokens, wide, 1)
+        self.skip8 = nn.Conv2d(config.dims[1], wide, 1)
+        self.skip4 = nn.Conv2d(config.dims[0], wide, 1)
+        self.skip2 = nn.Conv2d(2 * config.stem, narrow, 1)
+        self.block8, self.block4 = ConvBlock(wide, 7), ConvBlock(wide, 7)
+        self.thin = nn.Conv2d(wide, narrow, 1)
+        self.block2 = ConvBlock(narrow, 7)
+        self.head = nn.Sequential(
+            nn.Conv2d(narrow, narrow, 3, padding=1),
+            LayerNorm2d(narrow),
+            nn.GELU(),
+            nn.Dropout2d(0.1),
+            nn.Conv2d(narrow, config.classes, 1),
+        )
+
+    def forward(self, x: Tensor, fused: list[Tensor], stem: Tensor) -> Tensor:
+        """Tokens (B,D,H/16,W/16), fused maps, stems (B,2c,H/2,W/2) -> logits (B,classes,H,W)."""
+        x = self.start(x)  # (B,128,H/16,W/16)
+        x = self.block8(twice(x) + self.skip8(fused[1]))  # H/8
+        x = self.block4(twice(x) + self.skip4(fused[0]))  # H/4
+        x = self.block2(twice(self.thin(x)) + self.skip2(stem))  # (B,64,H/2,W/2)
+        return twice(self.head(x))  # (B,classes,H,W)
+
+
+def twice(x: Tensor) -> Tensor:
+    """(B,C,h,w) -> (B,C,2h,2w), bilinear."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class CloudLULCNet(nn.Module):
+    """CloudLULC-Net of a `Config`; weights are random until a state is loaded."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        c = config
+        self.scaling = Scaling(c.optical_transform, c.sensors)
+        self.optical = Encoder(self.scaling.optical_bands, 7, c, c.optical_depths)
+        self.sar = Encoder(self.scaling.sar_bands, 5, c, c.sar_depths)
+        every = (c.stem, *c.dims)
+        self.orm = nn.ModuleList(ORM(d, c.orm_channel, c.orm_missing) for d in every if c.orm)
+        self.missing_sar = nn.ModuleList(Missing(d) for d in every)
+        previous = (0, *c.dims)
+        self.fuse = nn.ModuleList(
+            HIAA(d, p, c.order, c.shoi, c.choi, c.drop_path) if c.hiaa else Concat(d)
+            for d, p in zip(c.dims, previous, strict=False)
+        )
+        self.usmt = USMT(c)
+        self.decoder = Decoder(c)
+        self.aux = nn.ModuleDict({k: nn.Conv2d(c.dims[2], c.classes, 1) for k in AUXILIARY})
+
+    def forward(self, optical: Tensor, sar: Tensor, prior: Tensor | None = None) -> Output:
+        """Maps chips to class logits.
+
+        Args:
+          optical: (B,12,H,W) float32, stored integers: reflectance x 1e4, 0 nodata per band.
+          sar: (B,2,H,W) float32, stored integers: dB x 100, -32768 nodata.
+          prior: (B,1,H,W) float32 cloud probability in [0, 1], if and only if `config.prior`.
+
+        Returns:
+          See `Output`.
+
+        Raises:
+          ValueError: shapes do not fit, or the prior is given to a network made without (or the
+            other way round).
+        """
+        self._check(optical, sar, prior)
+        # Stored integers become standardised bands; what is missing is 0 and known as such.
+        x_o, x_s, valid_o, valid_s = self.scaling(optical, sar)
+
+        # Each sensor has its own stem; clouds are held back from the very first features on.
+        logits_r: list[Tensor] = []
+        o, _ = self._believe(0, self.optical.stem(x_o), valid_o, prior, logits_r)  # (B,c,H/2,W/2)
+        s = self._fill(0, self.sar.stem(x_s), valid_s)  # (B,c,H/2,W/2)
+        stem = torch.cat([o, s], 1)  # (B,2c,H/2,W/2)
+
+        # Stage by stage: optical is believed as far as it is reliable, then fused with SAR.
+        fused: list[Tensor] = []
+        aux: dict[str, Tensor] = {}
+        for i in range(4):
+            o = self.optical.stages[i](o)  # (B,C,H/4,W/4), /8, /16, /32
+            o, reliability = self._believe(i + 1, o, valid_o, prior, logits_r)
+            s = self._fill(i + 1, self.sar.stages[i](s), valid_s)
+            fused.append(self.fuse[i](o, s, reliability, fused[-1] if fused else None))
+            if STRIDES[i] == 16:
+                at_16 = {"optical": o, "sar": s, "fused": fused[-1]}
+                aux = {k: self.aux[k](v) for k, v in at_16.items()}  # (B,classes,H/16,W/16)
+
+        # The fused maps are organised in one semantic latent space, and read out as classes.
+        tokens, latent = self.usmt(fused)  # (B,D,H/16,W/16), (B,dz,H/16,W/16)
+        logits = self.decoder(tokens, fused, stem)  # (B,classes,H,W)
+        return Output(logits, logits_r, latent, aux)
+
+    def set_statistics(self, mean: list[float], std: list[float]) -> None:
+        """Sets the standardisation; see `Scaling.set_statistics`."""
+        self.scaling.set_statistics(mean, std)
+
+    def _believe(
+        self, i: int, x: Tensor, valid: Tensor, prior: Tensor | None, logits: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Applies the i-th ORM: features, r_s (B,1,h,w); appends the logits of r_s."""
+        valid = F.avg_pool2d(valid, 2 ** (i + 1))  # (B,1,h,w)
+        if not self.config.orm:
+            return x, torch.ones_like(valid, dtype=x.dtype)
+        if prior is not None:
+            prior = F.avg_pool2d(prior, 2 ** (i + 1))  # (B,1,h,w)
+        x, reliability, of_reliability = self.orm[i](x, valid, prior)
+        logits.append(of_reliability)
+        return x, reliability
+
+    def _fill(self, i: int, x: Tensor, valid: Tensor) -> Tensor:
+        """Puts the learned vector where SAR is missing."""
+        return self.missing_sar[i](x, F.avg_pool2d(valid, 2 ** (i + 1)))
+
+    def _check(self, optical: Tensor, sar: Tensor, prior: Tensor | None) -> None:
+        b, _, h, w = optical.shape
+        expected = {
+            "optical": (b, self.scaling.optical_bands, h, w),
+            "sar": (b, self.scaling.sar_bands, h, w),
+        }
+        got = {"optical": tuple(optical.shape), "sar": tuple(sar.shape)}
+        if got != expected:
+            raise ValueError(f"network input: got {got}, expected {expected}")
+        if h % 32 or w % 32:
+            raise ValueError(
+                f"network input: got {h} x {w} pixels, expected multiples of 32; "
+                "choose a chip size divisible by 32"
+            )
+        if self.config.prior != (prior is not None):
+            raise ValueError(
+                f"network input: config.prior is {self.config.prior}, "
+                f"but the prior is {'given' if prior is not None else 'not given'}"
+            )
