@@ -1,0 +1,166 @@
+"""Map cubes: the classified layers of one tile at rest, one Zarr group per tile.
+
+One shard is one block's core, so that every block has one writer and whole shards only. The shard
+of `lulc` is written last: a block is finished when it exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from model.legend import Legend
+from transforms import cf, store
+from transforms.grid import BlockKey, Grid, TileIndex
+from transforms.layers import LAYERS, Layer
+
+if TYPE_CHECKING:
+    import zarr
+
+COMPLETION_LAYER = "lulc"
+
+
+class MapCube(NamedTuple):
+    """An open map cube."""
+
+    tile: TileIndex
+    grid: Grid
+    attributes: dict[str, Any]
+    arrays: dict[str, zarr.Array]  # by layer name, each (y, x) of the tile's map
+
+
+def map_cube_url(root: str, tile: TileIndex) -> str:
+    return store.join(root, "maps", f"{tile.path}.zarr")
+
+
+def create_map_cube(
+    root: str,
+    tile: TileIndex,
+    grid: Grid,
+    layers: tuple[Layer, ...],
+    legend: Legend,
+    attributes: dict[str, Any],
+) -> None:
+    """Create a tile's map cube, without pixels; one that exists and agrees is kept.
+
+    Args:
+      root: the run's folder, local or `gs://`.
+      attributes: what the map was made from (target date, checkpoint digest, ...), JSON.
+
+    Raises:
+      ValueError: the cube exists and was made with other attributes; `lulc` is not a layer.
+    """
+    if COMPLETION_LAYER not in {layer.name for layer in layers}:
+        raise ValueError(f"map cube {tile}: got layers without {COMPLETION_LAYER!r}; add it")
+    geobox = grid.tile_geobox(tile)
+    chunk, shard = (grid.core_size,) * 2, (grid.block_core_size,) * 2
+    arrays = cf.coordinate_arrays(geobox) | {
+        layer.name: store.ArraySpec(
+            geobox.shape,
+            chunk,
+            shard,
+            layer.dtype,
+            layer.nodata,
+            ("y", "x"),
+            cf.layer_attributes(layer, legend),
+        )
+        for layer in layers
+    }
+    url = map_cube_url(root, tile)
+    made_from = {
+        "title": f"CloudLULC-Net map of tile {tile}",
+        "tile": str(tile),
+        "grid": asdict(grid),
+        "layers": [layer.name for layer in layers],
+        "legend": legend.to_dict(),
+    }
+    store.create_cube(url, arrays, attributes | made_from | cf.group_attributes(geobox))
+    cf.write_coordinates(store.open_group(url, "r+"), geobox)
+
+
+def open_map_cube(root: str, tile: TileIndex, grid: Grid) -> MapCube:
+    """Open a tile's map cube to read and write.
+
+    Raises:
+      FileNotFoundError: the tile has no cube.
+      ValueError: the cube was made on another grid.
+    """
+    url = map_cube_url(root, tile)
+    group = store.open_group(url, "r+")
+    attributes = dict(group.attrs)
+    store.check_attributes(url, attributes, {"grid": asdict(grid), "tile": str(tile)})
+    arrays = {name: store.open_array(group, name) for name in attributes["layers"]}
+    return MapCube(tile, grid, attributes, arrays)
+
+
+def write_core(cube: MapCube, key: BlockKey, layers: dict[str, np.ndarray]) -> None:
+    """Write the layers of one block, a whole shard each, the completion layer last.
+
+    Args:
+      layers: by name, each (y, x) of the block's core, dtype and nodata as in `LAYERS`.
+
+    Raises:
+      ValueError: layers, shapes or dtypes are not the cube's.
+    """
+    if key.tile != cube.tile or set(layers) != set(cube.arrays):
+        raise ValueError(
+            f"block {key}: got layers {sorted(layers)}, expected {sorted(cube.arrays)} "
+            f"of tile {cube.tile}"
+        )
+    shape = (cube.grid.block_core_size,) * 2
+    for name, pixels in layers.items():
+        expected = (shape, LAYERS[name].dtype)
+        if (pixels.shape, str(pixels.dtype)) != expected:
+            raise ValueError(
+                f"block {key}, layer {name!r}: got {(pixels.shape, str(pixels.dtype))}, "
+                f"expected {expected}"
+            )
+    core = cube.grid.core(key)
+    for name in sorted(layers, key=lambda name: name == COMPLETION_LAYER):
+        cube.arrays[name][core] = layers[name]
+
+
+def finished_blocks(root: str, tile: TileIndex) -> set[BlockKey]:
+    """Blocks of a tile whose map is complete, by one listing; none where there is no cube."""
+    shards = store.list_shards(map_cube_url(root, tile), COMPLETION_LAYER)
+    return {BlockKey(tile.zone, tile.x, tile.y, row, col) for row, col in shards}
+
+
+class MapReader:
+    """Reads windows of the maps of a run; a tile without a cube is nodata.
+
+    Keeps the metadata of the last cubes that it opened. Pickles without them.
+    """
+
+    def __init__(self, root: str, grid: Grid):
+        self.root = root
+        self.grid = grid
+        self._open = lru_cache(maxsize=64)(self._open_or_none)
+
+    def __reduce__(self):
+        return MapReader, (self.root, self.grid)
+
+    def __call__(self, tile: TileIndex, layer: str, rows: slice, cols: slice) -> np.ndarray | None:
+        """(y, x) window of a layer in the tile's map; None where the tile has no cube.
+
+        Raises:
+          ValueError: the cube has no such layer.
+        """
+        cube = self._open(tile)
+        if cube is None:
+            return None
+        if layer not in cube.arrays:
+            raise ValueError(
+                f"map cube {tile}: got layer {layer!r}, expected one of {list(cube.arrays)}; "
+                "classify again with this layer, or leave it out"
+            )
+        return cube.arrays[layer][rows, cols]
+
+    def _open_or_none(self, tile: TileIndex) -> MapCube | None:
+        try:
+            return open_map_cube(self.root, tile, self.grid)
+        except FileNotFoundError:
+            return None
