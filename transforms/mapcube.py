@@ -27,7 +27,6 @@ class MapCube(NamedTuple):
     """An open map cube."""
 
     tile: TileIndex
-    grid: Grid
     attributes: dict[str, Any]
     arrays: dict[str, zarr.Array]  # by layer name, each (y, x) of the tile's map
 
@@ -93,10 +92,10 @@ def open_map_cube(root: str, tile: TileIndex, grid: Grid) -> MapCube:
     attributes = dict(group.attrs)
     store.check_attributes(url, attributes, {"grid": asdict(grid), "tile": str(tile)})
     arrays = {name: store.open_array(group, name) for name in attributes["layers"]}
-    return MapCube(tile, grid, attributes, arrays)
+    return MapCube(tile, attributes, arrays)
 
 
-def write_core(cube: MapCube, key: BlockKey, layers: dict[str, np.ndarray]) -> None:
+def write_core(cube: MapCube, grid: Grid, key: BlockKey, layers: dict[str, np.ndarray]) -> None:
     """Write the layers of one block, a whole shard each, the completion layer last.
 
     Args:
@@ -110,7 +109,7 @@ def write_core(cube: MapCube, key: BlockKey, layers: dict[str, np.ndarray]) -> N
             f"block {key}: got layers {sorted(layers)}, expected {sorted(cube.arrays)} "
             f"of tile {cube.tile}"
         )
-    shape = (cube.grid.block_core_size,) * 2
+    shape = (grid.block_core_size,) * 2
     for name, pixels in layers.items():
         expected = (shape, LAYERS[name].dtype)
         if (pixels.shape, str(pixels.dtype)) != expected:
@@ -118,15 +117,20 @@ def write_core(cube: MapCube, key: BlockKey, layers: dict[str, np.ndarray]) -> N
                 f"block {key}, layer {name!r}: got {(pixels.shape, str(pixels.dtype))}, "
                 f"expected {expected}"
             )
-    core = cube.grid.core(key)
+    core = grid.core(key)
     for name in sorted(layers, key=lambda name: name == COMPLETION_LAYER):
         cube.arrays[name][core] = layers[name]
 
 
-def finished_blocks(root: str, tile: TileIndex) -> set[BlockKey]:
+def finished_blocks(root: str, tile: TileIndex, grid: Grid) -> set[BlockKey]:
     """Blocks of a tile whose map is complete, by one listing; none where there is no cube."""
     shards = store.list_shards(map_cube_url(root, tile), COMPLETION_LAYER)
-    return {BlockKey(tile.zone, tile.x, tile.y, row, col) for row, col in shards}
+    inside = range(grid.blocks_per_tile)
+    return {
+        BlockKey(tile.zone, tile.x, tile.y, row, col)
+        for row, col in shards
+        if row in inside and col in inside
+    }
 
 
 class MapReader:

@@ -37,10 +37,10 @@ def root(tmp_path):
 
 
 def test_an_all_nodata_block_is_finished_and_every_layer_has_its_object(root):
-    assert finished_blocks(root, TILE) == set()
+    assert finished_blocks(root, TILE, GRID) == set()
     key = BlockKey(-33, 200, 4000, 2, 1)
-    write_core(open_map_cube(root, TILE, GRID), key, nodata_layers())
-    assert finished_blocks(root, TILE) == {key}
+    write_core(open_map_cube(root, TILE, GRID), GRID, key, nodata_layers())
+    assert finished_blocks(root, TILE, GRID) == {key}
     for name in LAYERS:
         assert store.list_shards(map_cube_url(root, TILE), name) == {(2, 1)}
 
@@ -56,8 +56,10 @@ def test_lulc_is_written_last(root):
                 raise OSError("no space left")
 
         with pytest.raises(OSError):
-            write_core(cube._replace(arrays=cube.arrays | {broken: Full()}), key, nodata_layers())
-        assert finished_blocks(root, TILE) == set()
+            write_core(
+                cube._replace(arrays=cube.arrays | {broken: Full()}), GRID, key, nodata_layers()
+            )
+        assert finished_blocks(root, TILE, GRID) == set()
 
 
 def test_blocks_land_at_their_place_and_the_tile_opens_with_its_crs(root):
@@ -66,7 +68,7 @@ def test_blocks_land_at_their_place_and_the_tile_opens_with_its_crs(root):
     layers = nodata_layers()
     layers["lulc"] = rng.choice(np.array([10, 80], np.uint8), (SIZE, SIZE))
     layers["sar_age"] = rng.integers(-9, 9, (SIZE, SIZE), dtype=np.int16)
-    write_core(cube, BlockKey(-33, 200, 4000, 1, 2), layers)
+    write_core(cube, GRID, BlockKey(-33, 200, 4000, 1, 2), layers)
 
     opened = xr.open_zarr(map_cube_url(root, TILE), consolidated=False, decode_coords="all")
     geobox = GRID.core_geobox(BlockKey(-33, 200, 4000, 1, 2))
@@ -86,7 +88,7 @@ def test_blocks_land_at_their_place_and_the_tile_opens_with_its_crs(root):
 def test_creating_again_keeps_pixels_and_another_date_is_an_error(root):
     layers = nodata_layers()
     layers["lulc"] = np.full((SIZE, SIZE), 40, np.uint8)
-    write_core(open_map_cube(root, TILE, GRID), BlockKey(-33, 200, 4000, 0, 0), layers)
+    write_core(open_map_cube(root, TILE, GRID), GRID, BlockKey(-33, 200, 4000, 0, 0), layers)
     create_map_cube(root, TILE, GRID, tuple(LAYERS.values()), LULC6, MADE)
     assert (open_map_cube(root, TILE, GRID).arrays["lulc"][:SIZE, :SIZE] == 40).all()
     with pytest.raises(ValueError, match="2024-06-15, expected 2024-07-01"):
@@ -110,14 +112,14 @@ def test_layers_that_do_not_fit_are_refused_before_anything_is_written(root):
     one_less = {n: p for n, p in nodata_layers().items() if n != "cloud"}
     for layers in (wrong_dtype, wrong_shape, one_less):
         with pytest.raises(ValueError, match="33S/x200y4000/r00c00.*expected"):
-            write_core(cube, key, layers)
+            write_core(cube, GRID, key, layers)
     assert not any(store.list_shards(map_cube_url(root, TILE), name) for name in LAYERS)
 
 
 def test_reader(root):
     layers = nodata_layers()
     layers["cloud"] = np.arange(SIZE * SIZE, dtype=np.uint32).reshape(SIZE, SIZE).astype(np.uint8)
-    write_core(open_map_cube(root, TILE, GRID), BlockKey(-33, 200, 4000, 0, 1), layers)
+    write_core(open_map_cube(root, TILE, GRID), GRID, BlockKey(-33, 200, 4000, 0, 1), layers)
     read = pickle.loads(pickle.dumps(MapReader(root, GRID)))
     window = read(TILE, "cloud", slice(3, 9), slice(SIZE - 2, SIZE + 5))
     assert (window[:, :2] == 255).all()
