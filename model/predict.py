@@ -1,0 +1,109 @@
+"""From chips to map layers: the network with its calibration and its legend, numpy to numpy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+from model.legend import NODATA_CODE
+
+UNKNOWN = 255
+"""Confidence and reliability of a pixel that neither sensor saw."""
+
+
+class Prediction(NamedTuple):
+    lulc: np.ndarray  # (n,y,x) uint8 class codes, 0 nodata
+    confidence: np.ndarray  # (n,y,x) uint8 0-100, highest calibrated probability; 255 nodata
+    reliability: np.ndarray  # (n,y,x) uint8 0-100, how far optical was believed; 255 nodata
+
+
+class Predictor:
+    """Maps chips with a checkpoint.
+
+    The network always runs on exactly `batch` chips, padded with empty ones, so that how chips
+    are grouped cannot change a result.
+
+    Args:
+      checkpoint: what to map with.
+      device: torch device, e.g. "cpu", "cuda".
+      threads: torch threads of the calling thread; None leaves torch's own number.
+      batch: chips per run of the network.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        threads: int | None = None,
+        batch: int = 4,
+    ):
+        self.legend, self.inputs = checkpoint.legend, checkpoint.inputs
+        self.temperature = checkpoint.temperature
+        self.device, self.threads, self.batch = torch.device(device), threads, batch
+        network = checkpoint.network().to(self.device)
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def predict(self, optical: np.ndarray, sar: np.ndarray) -> Prediction:
+        """Maps chips.
+
+        Args:
+          optical: (n,12,y,x) uint16 reflectance x 1e4, 0 nodata per band.
+          sar: (n,2,y,x) int16 dB x 100, -32768 nodata.
+
+        Returns:
+          See `Prediction`.
+
+        Raises:
+          ValueError: shapes do not fit each other or the network.
+        """
+        if len(optical) != len(sar) or not len(optical):
+            raise ValueError(
+                f"predict: got {len(optical)} optical and {len(sar)} SAR chips, expected the same "
+                "number, at least one"
+            )
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)  # holds for the calling thread only
+        parts = [
+            self._predict_batch(optical[i : i + self.batch], sar[i : i + self.batch])
+            for i in range(0, len(optical), self.batch)
+        ]
+        index, confidence, reliability = (np.concatenate(p) for p in zip(*parts, strict=True))
+        has_optical = (optical != self.inputs.optical.nodata).any(1)  # (n,y,x)
+        nothing = ~has_optical & (sar == self.inputs.sar.nodata).all(1)
+        reliability[~has_optical] = 0
+        lulc = self.legend.codes(index)
+        lulc[nothing] = NODATA_CODE
+        confidence[nothing] = UNKNOWN
+        reliability[nothing] = UNKNOWN
+        return Prediction(lulc, confidence, reliability)
+
+    def _predict_batch(
+        self, optical: np.ndarray, sar: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Class index, confidence and reliability (n,y,x) uint8 of at most `batch` chips."""
+        with torch.inference_mode():
+            output = self.network(
+                self._padded(optical, self.inputs.optical.nodata),
+                self._padded(sar, self.inputs.sar.nodata),
+            )
+            probability = (output.logits.float() / self.temperature).softmax(1)  # (batch,C,y,x)
+            highest, index = probability.max(1)  # (batch,y,x)
+            if output.reliability:
+                r = output.reliability[1].float().sigmoid()  # (batch,1,y/4,x/4)
+                size = optical.shape[2:]
+                r = F.interpolate(r, size=size, mode="bilinear", align_corners=False)[:, 0]
+            else:
+                r = torch.ones_like(highest)
+            layers = (index, (100 * highest).round(), (100 * r).round())
+            return tuple(x[: len(optical)].to(torch.uint8).cpu().numpy() for x in layers)
+
+    def _padded(self, chips: np.ndarray, nodata: int) -> Tensor:
+        """(n,band,y,x) integers -> (batch,band,y,x) float32 on the device, empty chips behind."""
+        out = np.full((self.batch, *chips.shape[1:]), nodata, np.float32)
+        out[: len(chips)] = chips
+        return torch.from_numpy(out).to(self.device)
