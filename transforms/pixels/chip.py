@@ -26,6 +26,11 @@ class Quality(IntFlag):
     UNSCREENED = 64  # no cloud information came with the optical scene
 
 
+def set_flag(quality: np.ndarray, flag: Quality, where: np.ndarray) -> None:
+    """Set a flag of `quality` (..., y, x) uint8 in place, where `where` (..., y, x) bool says."""
+    quality[where] |= np.uint8(flag)
+
+
 class Chips(NamedTuple):
     """The chips of one block, halo included, in the order of `Grid.chip_slices`."""
 

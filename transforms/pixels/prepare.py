@@ -1,0 +1,177 @@
+"""From the scenes of a pair to the chips of one block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+
+from model.inputs import BandSet
+from transforms.grid import BlockKey, GeoBox, Grid
+from transforms.pixels.chip import AGE_UNKNOWN, CLOUD_UNKNOWN, Chips, Quality, set_flag
+from transforms.pixels.clouds import screen, screening_bands
+from transforms.pixels.pairing import Pair
+from transforms.pixels.sentinel1 import (
+    SAR,
+    filter_lee,
+    mask_border_noise,
+    sar_valid,
+    to_backscatter,
+)
+from transforms.pixels.sentinel2 import OPTICAL, optical_valid, to_reflectance
+from transforms.scene import Raster, Scene
+
+Read = Callable[[Scene, GeoBox, tuple[str, ...]], Raster]
+"""`ImagerySource.read`, or any function like it."""
+
+SPECKLE_FILTERS = {"none": lambda sar: sar, "lee": filter_lee}
+
+
+@dataclass(frozen=True)
+class PixelOptions:
+    """How pixels are prepared; part of a run's configuration."""
+
+    harmonise: bool = True  # add the offset that the item states for baseline 04.00 and later
+    speckle: str = "none"  # a key of SPECKLE_FILTERS
+    cloud_threshold: int = 40  # cloud probability from which a pixel is flagged, percent
+
+    def __post_init__(self):
+        if self.speckle not in SPECKLE_FILTERS:
+            raise ValueError(
+                f"speckle filter: got {self.speckle!r}, expected one of "
+                f"{', '.join(SPECKLE_FILTERS)}"
+            )
+        if not 0 <= self.cloud_threshold <= 100:
+            raise ValueError(f"cloud threshold: got {self.cloud_threshold}, expected 0 to 100 %")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class _Optical(NamedTuple):
+    pixels: np.ndarray  # (band, y, x) uint16
+    cloud: np.ndarray  # (y, x) uint8
+    flags: np.ndarray  # (y, x) uint8
+
+
+def optical_bands(scene: Scene) -> tuple[str, ...]:
+    """What has to be read of an optical scene: its bands and what its clouds are found by.
+
+    Raises:
+      ValueError: a band is neither there nor declared missing.
+    """
+    bands = _present(scene, OPTICAL)
+    return bands + tuple(b for b in screening_bands(scene) if b not in bands)
+
+
+def sar_bands(scene: Scene) -> tuple[str, ...]:
+    """What has to be read of a SAR scene. Raises ValueError as `optical_bands` does."""
+    return _present(scene, SAR)
+
+
+def _present(scene: Scene, spec: BandSet) -> tuple[str, ...]:
+    absent = [b for b in spec.names if b not in scene.bands and b not in scene.missing]
+    if absent:
+        raise ValueError(
+            f"scene {scene.id}: got bands {', '.join(scene.bands) or 'none'}, expected "
+            f"{', '.join(spec.names)}; where {', '.join(absent)} cannot be had, declare it in the "
+            "item's cloudlulc:missing_bands"
+        )
+    return tuple(b for b in spec.names if b in scene.bands)
+
+
+def prepare_block(
+    key: BlockKey, pair: Pair, target: date, grid: Grid, read: Read, options: PixelOptions
+) -> Chips:
+    """Chips of a block: read, convert, screen, merge the scenes of each pass, cut.
+
+    Every scene is read once. Where scenes of a pass overlap, the first one that has data wins,
+    with all its bands and flags. A missing sensor is not an error: its planes are nodata and
+    flagged.
+
+    Raises:
+      ValueError: a scene lacks a band or comes in an unknown unit, or `read` did not return what
+        it was asked for; the message names the block.
+      SourceUnavailable: from `read`.
+    """
+    geobox = grid.geobox(key)
+    try:
+        optical = _optical_pass(pair.optical, geobox, read, options)
+        sar = _sar_pass(pair.sar, geobox, read, options)
+    except ValueError as error:
+        raise ValueError(f"block {key}: {error}") from error
+
+    has_optical, has_sar = optical_valid(optical.pixels), sar_valid(sar)
+    quality = optical.flags
+    set_flag(quality, Quality.NO_OPTICAL, ~has_optical)
+    set_flag(quality, Quality.NO_SAR, ~has_sar)
+
+    slices = grid.chip_slices()
+
+    def cut(planes: np.ndarray) -> np.ndarray:
+        return np.stack([planes[..., ys, xs] for ys, xs in slices])
+
+    age = np.stack(
+        [_ages(cut(has_optical), pair.optical, target), _ages(cut(has_sar), pair.sar, target)],
+        axis=1,
+    )
+    shift = np.full((len(slices), 2), np.nan, np.float32)
+    return Chips(cut(optical.pixels), cut(sar), cut(quality), cut(optical.cloud), age, shift)
+
+
+def _optical_pass(
+    scenes: tuple[Scene, ...], geobox: GeoBox, read: Read, options: PixelOptions
+) -> _Optical:
+    merged = _Optical(
+        np.full((len(OPTICAL.bands), *geobox.shape), OPTICAL.nodata, np.uint16),
+        np.full(geobox.shape, CLOUD_UNKNOWN, np.uint8),
+        np.zeros(geobox.shape, np.uint8),
+    )
+    for scene in scenes:
+        raster = _read(scene, geobox, optical_bands(scene), read)
+        pixels = to_reflectance(raster, scene, OPTICAL.names, options.harmonise)
+        valid = optical_valid(pixels)
+        screening = screen(raster, scene, valid, options.cloud_threshold)
+        new = valid & ~optical_valid(merged.pixels)
+        np.copyto(merged.pixels, pixels, where=new)
+        np.copyto(merged.cloud, screening.cloud, where=new)
+        np.copyto(merged.flags, screening.flags, where=new)
+    return merged
+
+
+def _sar_pass(
+    scenes: tuple[Scene, ...], geobox: GeoBox, read: Read, options: PixelOptions
+) -> np.ndarray:
+    merged = np.full((len(SAR.bands), *geobox.shape), SAR.nodata, np.int16)
+    for scene in scenes:
+        raster = _read(scene, geobox, sar_bands(scene), read)
+        # Before merging: every slice has noise along its own edges.
+        sar = mask_border_noise(to_backscatter(raster, scene))
+        np.copyto(merged, sar, where=sar_valid(sar) & ~sar_valid(merged))
+    # After merging: slices of a pass join without a seam.
+    return SPECKLE_FILTERS[options.speckle](merged)
+
+
+def _read(scene: Scene, geobox: GeoBox, bands: tuple[str, ...], read: Read) -> Raster:
+    raster = read(scene, geobox, bands)
+    shape, dtype = raster.pixels.shape, raster.pixels.dtype
+    if (raster.bands, raster.geobox, shape) != (bands, geobox, (len(bands), *geobox.shape)):
+        raise ValueError(
+            f"scene {scene.id}: read returned bands {raster.bands} on {raster.geobox} in an array "
+            f"of {shape}, expected {bands} on {geobox}; the source does not keep its contract"
+        )
+    if dtype.kind not in "uif":
+        raise ValueError(
+            f"scene {scene.id}: read returned pixels of {dtype}, expected integers or floats"
+        )
+    return raster
+
+
+def _ages(valid: np.ndarray, scenes: tuple[Scene, ...], target: date) -> np.ndarray:
+    """(chip,) int16, days from the target; unknown without date or without data (chip, y, x)."""
+    age = scenes[0].age(target) if scenes else None
+    age = AGE_UNKNOWN if age is None else age
+    return np.where(valid.any(axis=(1, 2)), age, AGE_UNKNOWN).astype(np.int16)
