@@ -34,6 +34,8 @@ def utc_day(moment: datetime) -> date:
 def parse_day(text: str) -> date:
     """The day in `text`, ISO 8601 (YYYY-MM-DD)."""
     try:
+        if len(text) != len("YYYY-MM-DD"):
+            raise ValueError(text)
         return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError:
         raise ValueError(f"date: got {text!r}, expected YYYY-MM-DD, such as 2024-06-15") from None

@@ -109,6 +109,18 @@ class ImagerySource(Protocol):
         """
         ...
 
+    def check(self, bounds: Bounds, period: Period) -> None:
+        """Check what can be checked on the submitter, before anything is fetched or written.
+
+        A source of files opens the headers of the scenes that would be used; a source behind a
+        service checks that it is reachable, and leaves the scenes to the workers.
+
+        Raises:
+          SourceUnavailable: the catalogue or service cannot be reached.
+          ValueError: a scene is unusable; the message names it and says what to do.
+        """
+        ...
+
     def read(self, scene: Scene, geobox: GeoBox, bands: tuple[str, ...]) -> Raster:
         """Pixels of `bands` on exactly `geobox`, in the order asked for.
 

@@ -1,0 +1,158 @@
+"""The command line. Only the parser lives here: what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pipeline import __version__
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+
+DESCRIPTION = """\
+Land-cover maps of a given date, cloud or not, from Sentinel-1 and Sentinel-2.
+
+  cloudlulc run --region ghana --date 2024-06-15 --source files:my/catalog --out maps/ghana
+"""
+
+EPILOG = """\
+Flags of Apache Beam follow after a lone --, for instance:
+  cloudlulc run ... -- --direct_num_workers=2 --direct_running_mode=multi_processing
+
+Exit codes: 0 done, 1 a job failed (see failures/ in the output folder), 2 bad input.
+"""
+
+JOBS = {
+    "run": "ingest, classify and mosaic, one after the other",
+    "ingest": "fetch, pair and chip the scenes: imagery -> chip cubes",
+    "classify": "run the network on the chips: chip cubes -> map cubes",
+    "mosaic": "lay the maps onto the product grid: map cubes -> COG, Zarr, STAC",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    argv, beam_args = _split(argv)
+    args = build_parser().parse_args(_join_negative_region(argv))
+    from pipeline import commands
+
+    try:
+        return commands.COMMANDS[args.command](args, beam_args)
+    except ValueError as error:
+        print(f"cloudlulc {args.command}: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before and after a lone `--`: ours, and Beam's."""
+    if "--" not in argv:
+        return argv, []
+    cut = argv.index("--")
+    return argv[:cut], argv[cut + 1 :]
+
+
+def _join_negative_region(argv: list[str]) -> list[str]:
+    """`--region -17,13,-13,14` -> `--region=-17,...`: argparse takes the box for an option."""
+    joined = list(argv)
+    for i in range(len(joined) - 2, -1, -1):
+        if joined[i] == "--region" and joined[i + 1][:2].strip("-").isdigit():
+            joined[i : i + 2] = [f"--region={joined[i + 1]}"]
+    return joined
+
+
+def build_parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "cloudlulc", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter
+    )
+    parser.add_argument("--version", action="version", version=f"cloudlulc {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, summary: str, description: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=description or summary,
+            epilog=EPILOG if name in JOBS else None,
+            formatter_class=formatter,
+        )
+
+    for name, summary in JOBS.items():
+        _add_run_options(
+            command(
+                name,
+                summary,
+                f"{summary}.\n\nA run that was started before goes on where it stopped: then "
+                "--out alone is enough,\nand options that differ from run.json are an error.",
+            )
+        )
+    info = command("info", "what a run, product, checkpoint or catalog holds; or: info regions")
+    info.add_argument("what", help="output folder, .safetensors file, or the word regions")
+    _add_train_options(command("train", "train the network on a CloudLULC-Set folder"))
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("what to map")
+    what.add_argument(
+        "--region", help="GeoJSON file, west,south,east,north in degrees, or a shipped country"
+    )
+    what.add_argument("--date", help="target date, YYYY-MM-DD")
+    what.add_argument(
+        "--source", help="files:FOLDER_OR_CATALOG (STAC items + GeoTIFF), or synthetic[:seed=N]"
+    )
+    what.add_argument("--out", required=True, help="output folder or gs:// address")
+    what.add_argument(
+        "--layers",
+        help="comma-separated map layers: lulc and any of confidence, reliability, cloud, "
+        "optical_age, sar_age (default: all)",
+    )
+    how = parser.add_argument_group("how to map it")
+    how.add_argument("--checkpoint", help="weights, .safetensors (default: the shipped ones)")
+    how.add_argument(
+        "--max-optical-days", type=int, help="optical at most this far from the date (default: 10)"
+    )
+    how.add_argument(
+        "--max-sar-days", type=int, help="SAR at most this far from the optical (default: 12)"
+    )
+    how.add_argument("--chip-size", type=int, help="network input, px (default: 512)")
+    how.add_argument("--halo", type=int, help="context per side of a chip, px (default: 32)")
+    how.add_argument(
+        "--speckle", choices=("none", "lee"), help="speckle filter for SAR (default: none)"
+    )
+    how.add_argument(
+        "--no-harmonise",
+        action="store_true",
+        default=None,
+        help="keep the +1000 offset of Sentinel-2 baselines from 04.00 on",
+    )
+    how.add_argument("--product-epsg", type=int, help="CRS of the product (default: 4326)")
+    how.add_argument(
+        "--product-resolution",
+        type=float,
+        help="product pixel in CRS units (default: 1/12000 degree, or 10 m)",
+    )
+    run = parser.add_argument_group("how to execute it")
+    run.add_argument("--max-requests", type=int, help="blocks fetched at a time (default: 16)")
+    run.add_argument(
+        "--max-failed", type=int, default=0, help="failed keys tolerated per job (default: 0)"
+    )
+    run.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for the network")
+    run.add_argument("--threads", type=int, help="torch threads per process (default: torch's)")
+
+
+def _add_train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", help="folder in the layout of CloudLULC-Set")
+    parser.add_argument("--out", required=True, help="folder for checkpoints and metrics")
+    parser.add_argument("--preset", default="tiny", help="tiny, base or large (default: tiny)")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--batch", type=int, default=8, help="crops per step (default: 8)")
+    parser.add_argument("--crop", type=int, default=256, help="side of a crop, px (default: 256)")
+    parser.add_argument("--lr", type=float, default=4e-4, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="torch threads (default: torch's)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--labels-from-1", action="store_true", help="labels are 1..6, not 0..5, in the files"
+    )

@@ -1,0 +1,157 @@
+"""What each command of the command line does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from pipeline import launch, report
+from pipeline.cli import EXIT_FAILED, EXIT_OK
+from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest, from_dict, read_run
+from pipeline.region import load_region, shipped_regions
+from transforms.layers import choose_layers
+from transforms.period import parse_day
+from transforms.pixels.pairing import PairRule
+from transforms.scene import SourceUnavailable
+from transforms.sources import open_source
+
+Command = Callable[[argparse.Namespace, list[str]], int]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_from(args: argparse.Namespace) -> RunConfig:
+    """The run that the options describe; what is left out comes from `run.json`, if there is one.
+
+    Raises:
+      ValueError: an option is wrong, or contradicts the run in the output folder.
+    """
+    out = absolute(args.out)
+    existing = read_run(out)
+    if existing is None:
+        for name in ("region", "date", "source"):
+            if getattr(args, name) is None:
+                raise ValueError(f"--{name} is missing, and {out} holds no run to go on with")
+        checkpoint = absolute(args.checkpoint or DEFAULT_CHECKPOINT)
+        run = RunConfig(
+            region=load_region(args.region),
+            rule=PairRule(parse_day(args.date)),
+            source=absolute_source(args.source),
+            out=out,
+            checkpoint=checkpoint,
+            checkpoint_digest=file_digest(checkpoint),
+        )
+    else:
+        run = from_dict(existing, out)
+    checkpoint = absolute(args.checkpoint) if args.checkpoint else run.checkpoint
+    wanted = {
+        "region": load_region(args.region) if args.region else None,
+        "source": absolute_source(args.source) if args.source else None,
+        "checkpoint": checkpoint,
+        "checkpoint_digest": file_digest(checkpoint),
+        "layers": layer_names(args.layers) if args.layers else None,
+        "rule": changed(
+            run.rule,
+            target=parse_day(args.date) if args.date else None,
+            max_optical_days=args.max_optical_days,
+            max_sar_days=args.max_sar_days,
+        ),
+        "grid": changed(run.grid, chip_size=args.chip_size, halo=args.halo),
+        "options": changed(
+            run.options, speckle=args.speckle, harmonise=False if args.no_harmonise else None
+        ),
+        "product": changed(
+            run.product, epsg=args.product_epsg, resolution=args.product_resolution
+        ),
+        "max_requests": args.max_requests,
+    }
+    run = changed(run, **wanted)
+    return replace(run, max_failed=args.max_failed, device=args.device, threads=args.threads)
+
+
+def changed(value, **fields):
+    """A dataclass value with those fields that are given; those that are None stay."""
+    return replace(value, **{name: field for name, field in fields.items() if field is not None})
+
+
+def layer_names(text: str) -> tuple[str, ...]:
+    return tuple(layer.name for layer in choose_layers(tuple(text.split(","))))
+
+
+def absolute(path: str) -> str:
+    """An absolute path, so that a run can be gone on with from anywhere; gs:// stays."""
+    return path if "://" in path else os.path.abspath(path)
+
+
+def absolute_source(spec: str) -> str:
+    kind, _, rest = spec.partition(":")
+    return f"{kind}:{absolute(rest)}" if kind == "files" else spec
+
+
+def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ...]) -> int:
+    """Check everything, then run jobs one after the other until one fails."""
+    run = run_from(args)
+    source = open_source(run.source)
+    if beam_args:
+        launch.beam_options(beam_args)
+    try:
+        launch.check(run, source)
+    except SourceUnavailable as error:
+        raise ValueError(str(error)) from error
+    launch.start(run)
+    say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
+    for job in jobs:
+        done = launch.execute(job, run, source, beam_args)
+        say(report.job_line(done))
+        if done.failed > run.max_failed:
+            for failure in launch.read_failures(run.out, job)[:5]:
+                say(f"  {failure.key} ({failure.stage}): {failure.error}")
+            say(
+                f"{job} failed: {done.failed} of {done.todo} keys, {run.max_failed} allowed; see "
+                f"{launch.failures_url(run.out, job)}; the next run tries them again"
+            )
+            return EXIT_FAILED
+    if jobs[-1] == "mosaic":
+        print(report.summary(run))
+    return EXIT_OK
+
+
+def info(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """Print what a run, a checkpoint or the shipped regions hold."""
+    what = args.what
+    if what == "regions":
+        print("\n".join(shipped_regions()))
+    elif what.endswith(".safetensors"):
+        print(report.checkpoint_text(what))
+    elif (existing := read_run(absolute(what))) is not None:
+        print(report.run_text(from_dict(existing, absolute(what))))
+    else:
+        raise ValueError(
+            f"got {what!r}, expected the output folder of a run, a .safetensors file or: regions"
+        )
+    return EXIT_OK
+
+
+def train(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """Train the network on a folder in the layout of CloudLULC-Set."""
+    from model.train import train as train_network
+
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "dataset", "out")}
+    print(train_network(args.dataset, args.out, **options))
+    return EXIT_OK
+
+
+COMMANDS: dict[str, Command] = {
+    "run": partial(run_jobs, jobs=launch.JOBS),
+    "ingest": partial(run_jobs, jobs=("ingest",)),
+    "classify": partial(run_jobs, jobs=("classify",)),
+    "mosaic": partial(run_jobs, jobs=("mosaic",)),
+    "info": info,
+    "train": train,
+}

@@ -1,0 +1,204 @@
+"""One run: everything that decides its bytes, frozen, and kept in `run.json` beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pipeline
+from model.inputs import INPUTS, InputSpec
+from model.legend import LULC6, Legend
+from pipeline.region import Region
+from transforms.grid import Grid, TileIndex
+from transforms.layers import LAYERS
+from transforms.period import parse_day
+from transforms.pixels.pairing import PairRule
+from transforms.pixels.prepare import PixelOptions
+from transforms.product import ProductGrid
+from transforms.store import exists, join, read_json, write_json
+
+WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
+
+DEFAULT_CHECKPOINT = str(WEIGHTS / "tiny.safetensors")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run is one region, one target date, one product version, one checkpoint.
+
+    Attributes:
+      region: what is mapped.
+      rule: the target date and which acquisitions may map it.
+      source: of imagery, "files:FOLDER" or "synthetic:...".
+      out: folder or gs:// address that holds everything the run writes.
+      checkpoint: path of the weights.
+      checkpoint_digest: sha256 of that file; the path may change, the digest may not.
+      layers: names of the map layers, `lulc` among them.
+      grid: processing grid.
+      options: of the pixel arithmetic.
+      product: grid of the product.
+      max_requests: scenes' blocks fetched at a time, over all workers.
+      max_failed: failed keys up to which a job still counts as done.
+      device: "cpu" or "cuda".
+      threads: of torch per worker process; None: torch decides.
+    """
+
+    region: Region
+    rule: PairRule
+    source: str
+    out: str
+    checkpoint: str
+    checkpoint_digest: str
+    layers: tuple[str, ...] = tuple(LAYERS)
+    grid: Grid = field(default_factory=Grid)
+    options: PixelOptions = field(default_factory=PixelOptions)
+    product: ProductGrid = field(default_factory=ProductGrid)
+    max_requests: int = 16
+    max_failed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self):
+        unknown = [name for name in self.layers if name not in LAYERS]
+        if unknown or "lulc" not in self.layers:
+            raise ValueError(
+                f"layers: got {','.join(self.layers)}, expected lulc and any of {','.join(LAYERS)}"
+            )
+        if self.max_requests < 1:
+            raise ValueError(f"max-requests: got {self.max_requests}, expected 1 or more")
+
+    @property
+    def inputs(self) -> InputSpec:
+        return INPUTS
+
+    @property
+    def legend(self) -> Legend:
+        return LULC6
+
+    @property
+    def target(self) -> date:
+        return self.rule.target
+
+    def tiles(self) -> list[TileIndex]:
+        return list(self.grid.tiles_covering(self.region.geometry))
+
+    def blocks(self) -> Iterator:
+        for tile in self.tiles():
+            yield from self.grid.blocks(tile, self.region.geometry)
+
+    def to_dict(self) -> dict:
+        """What decides the bytes of the run, and where its weights lie.
+
+        How it is executed (workers, device) stays out.
+        """
+        return {
+            "region": self.region.to_dict(),
+            "date": self.target.isoformat(),
+            "max_optical_days": self.rule.max_optical_days,
+            "max_sar_days": self.rule.max_sar_days,
+            "source": self.source,
+            "checkpoint": self.checkpoint,
+            "checkpoint_digest": self.checkpoint_digest,
+            "layers": list(self.layers),
+            "grid": vars(self.grid).copy(),
+            "options": vars(self.options).copy(),
+            "product": vars(self.product).copy(),
+            "legend": self.legend.name,
+            "software": f"cloudlulc {pipeline.__version__}",
+        }
+
+    @property
+    def id(self) -> str:
+        """Derives from what decides the bytes: equal runs have equal ids."""
+        text = repr(sorted(_deciding(self.to_dict()).items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_url(out: str) -> str:
+    return join(out, "run.json")
+
+
+def read_run(out: str) -> dict | None:
+    """The `run.json` of an output folder; None where no run has been started."""
+    return read_json(run_url(out)) if exists(run_url(out)) else None
+
+
+def check_folder(run: RunConfig) -> None:
+    """Raise ValueError where the output folder holds another run."""
+    existing = read_run(run.out)
+    if existing is None:
+        return
+    here, wanted = _deciding(existing), _deciding(run.to_dict())
+    for name in sorted(set(here) | set(wanted)):
+        if here.get(name) != wanted.get(name):
+            raise ValueError(
+                f"output folder {run.out} holds another run: its {name} is {here.get(name)}, "
+                f"this run's is {wanted.get(name)}; choose another --out, or the first run's "
+                "options to go on with it"
+            )
+
+
+def write_run(run: RunConfig) -> None:
+    """Write `run.json`, before anything else of the run."""
+    write_json(run_url(run.out), run.to_dict() | {"id": run.id})
+
+
+def from_dict(d: dict, out: str) -> RunConfig:
+    """The run that the `run.json` in folder `out` describes.
+
+    Raises:
+      ValueError: the document is not of a run of this version.
+    """
+    try:
+        return _from_dict(d, out)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{run_url(out)} is not a run of cloudlulc {pipeline.__version__} ({error!r}); choose "
+            "another --out"
+        ) from error
+
+
+def _from_dict(d: dict, out: str) -> RunConfig:
+    return RunConfig(
+        region=Region.from_dict(d["region"]),
+        rule=PairRule(parse_day(d["date"]), d["max_optical_days"], d["max_sar_days"]),
+        source=d["source"],
+        out=out,
+        checkpoint=d["checkpoint"],
+        checkpoint_digest=d["checkpoint_digest"],
+        layers=tuple(d["layers"]),
+        grid=Grid(**d["grid"]),
+        options=PixelOptions(**d["options"]),
+        product=ProductGrid(**d["product"]),
+    )
+
+
+def file_digest(path: str) -> str:
+    """sha256 of a file. Raises ValueError where there is none."""
+    try:
+        with open(path, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"checkpoint: {path} cannot be read: {error.strerror}") from None
+
+
+def _deciding(run: dict) -> dict[str, object]:
+    """The fields of a run's document that decide its bytes, flat: {"grid.halo": 32, ...}."""
+    flat = _flat(run)
+    # The digest decides, wherever the file lies; the id follows from the rest.
+    return {name: value for name, value in flat.items() if name not in ("checkpoint", "id")}
+
+
+def _flat(value: object, name: str = "") -> dict[str, object]:
+    if isinstance(value, dict) and name != "region.geometry":
+        return {
+            key: leaf
+            for k, v in value.items()
+            for key, leaf in _flat(v, f"{name}.{k}" if name else k).items()
+        }
+    # As JSON would read it back: it knows no tuples.
+    return {name: json.loads(json.dumps(value))}

@@ -1,0 +1,52 @@
+"""The three jobs. They meet only at arrays at rest: chip cube -> map cube -> product."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+from transforms.publish import PublishTiles
+
+from pipeline.config import RunConfig
+from transforms.classify import ChipClassifier, ClassifyBlocks, ListChips
+from transforms.failures import FAILED, WriteFailures
+from transforms.fetch import FetchBlocks, WriteChips
+from transforms.limit import LimitConcurrency
+from transforms.plan import PlanBlocks
+from transforms.scene import ImagerySource
+
+
+def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
+    """Fetch, pair and chip the run's scenes into chip cubes."""
+    planned = (
+        root
+        | "Tiles" >> beam.Create(run.tiles())
+        | PlanBlocks(run.out, run.region.geometry, run.grid, run.rule, source)
+    )
+    fetched = (
+        planned.requests
+        | LimitConcurrency(run.max_requests)  # the service, not the cluster, sets the pace
+        | FetchBlocks(source, run.grid, run.rule, run.options)
+    )  # from here to the cube everything is one fused step: pixels never cross a shuffle
+    fetched.chips | WriteChips(run.out, run.grid, run.inputs)
+    (planned[FAILED], fetched[FAILED]) | WriteFailures(run.out, "ingest")
+
+
+def classify(root: beam.Pipeline, run: RunConfig) -> None:
+    """Run the network on every block of the chip cubes that has no map yet."""
+    handler = ChipClassifier(run.checkpoint, run.device, run.threads)
+    _, failed = (
+        root
+        | "Tiles" >> beam.Create(run.tiles())
+        | ListChips(run.out, run.grid)
+        | ClassifyBlocks(run.out, run.grid, run.inputs, run.layers, handler)
+    )
+    failed | WriteFailures(run.out, "classify")
+
+
+def mosaic(root: beam.Pipeline, run: RunConfig) -> None:
+    """Lay the map cubes of all zones onto the product grid, one product tile at a time."""
+    _, failed = (
+        root
+        | "Product tiles" >> beam.Create(run.product_tiles_to_make())
+        | PublishTiles(run.publication())
+    )
+    failed | WriteFailures(run.out, "mosaic")

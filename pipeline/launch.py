@@ -1,0 +1,147 @@
+"""Starting jobs: checks before anything is written, what is left to do, execution, the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from model import checkpoint
+from pipeline.config import RunConfig, check_folder, write_run
+from pipeline.progress import progress
+from transforms.chips import create_chip_cube, finished_chips
+from transforms.failures import read_failures
+from transforms.layers import choose_layers
+from transforms.mapcube import create_map_cube, finished_blocks
+from transforms.plan import plan_url, read_plan
+from transforms.scene import ImagerySource
+from transforms.store import exists
+
+JOBS = ("ingest", "classify", "mosaic")
+
+RUNNERS = {"DirectRunner": "FnApiRunner"}
+"""Beam's own DirectRunner tries to download another runner first: the alias names ours."""
+
+
+class JobReport(NamedTuple):
+    """How a job ended."""
+
+    job: str
+    todo: int  # keys there were to do
+    done: int  # keys that were finished by it
+    failed: int
+    seconds: float
+    counters: dict[str, int]
+
+
+def check(run: RunConfig, source: ImagerySource) -> None:
+    """Check everything that can be checked before anything is fetched or written.
+
+    Raises:
+      ValueError: the region, source, checkpoint or output folder cannot be used.
+      SourceUnavailable: the catalogue cannot be read.
+    """
+    checkpoint.require_match(checkpoint.load(run.checkpoint), run.inputs, run.legend)
+    check_folder(run)
+    for tile in run.tiles():
+        source.check(run.grid.footprint(tile), run.rule.period)
+
+
+def start(run: RunConfig) -> None:
+    """Write `run.json` and the cubes' metadata, so that workers only ever write shards."""
+    write_run(run)
+    attributes = {"date": run.target.isoformat(), "checkpoint_digest": run.checkpoint_digest}
+    layers = choose_layers(run.layers)
+    for tile in run.tiles():
+        create_chip_cube(run.out, tile, run.grid, run.inputs)
+        create_map_cube(run.out, tile, run.grid, layers, run.legend, attributes)
+
+
+def finished_ingest(run: RunConfig) -> int:
+    return sum(len(finished_chips(run.out, tile, run.grid)) for tile in run.tiles())
+
+
+def finished_classify(run: RunConfig) -> int:
+    return sum(len(finished_blocks(run.out, tile, run.grid)) for tile in run.tiles())
+
+
+def finished_mosaic(run: RunConfig) -> int:
+    return len(run.product_tiles()) - len(run.product_tiles_to_make())
+
+
+def left(run: RunConfig, job: str) -> int:
+    """How many keys a job has still to do; each tile is listed once.
+
+    A tile that was never planned counts with all the blocks that the region touches.
+    """
+    if job == "mosaic":
+        return len(run.product_tiles_to_make())
+    count = 0
+    for tile in run.tiles():
+        chips = finished_chips(run.out, tile, run.grid)
+        if job == "classify":
+            count += len(chips - finished_blocks(run.out, tile, run.grid))
+        elif exists(plan_url(run.out, tile)):
+            planned = read_plan(run.out, tile)["blocks"]
+            have = {str(key).rsplit("/", 1)[1] for key in chips}
+            count += sum(1 for name, pair in planned.items() if any(pair.values()) - (name in have))
+        else:
+            count += sum(1 for _ in run.grid.blocks(tile, run.region.geometry))
+    return count
+
+
+def execute(
+    job: str, run: RunConfig, source: ImagerySource | None, beam_args: list[str]
+) -> JobReport:
+    """Run one job on the runner that `beam_args` names, FnApiRunner by default, and wait.
+
+    Raises:
+      ValueError: Beam does not know an argument.
+    """
+    todo = left(run, job)
+    if todo == 0:
+        return JobReport(job, 0, 0, 0, 0.0, {})
+    import apache_beam as beam
+
+    from pipeline import jobs
+
+    finished: Callable[[], int] = {
+        "ingest": partial(finished_ingest, run),
+        "classify": partial(finished_classify, run),
+        "mosaic": partial(finished_mosaic, run),
+    }[job]
+    began, before = time.monotonic(), finished()
+    pipeline = beam.Pipeline(options=beam_options(beam_args))
+    getattr(jobs, job)(pipeline, run, *([source] if job == "ingest" else []))
+    unit = "tiles" if job == "mosaic" else "blocks"
+    with progress(job, todo, lambda: finished() - before, unit):
+        result = pipeline.run()
+        result.wait_until_finish()
+    counters = {
+        f"{c.key.metric.namespace}: {c.key.metric.name}": c.committed
+        for c in result.metrics().query()["counters"]
+    }
+    failed = len(read_failures(run.out, job))
+    seconds = time.monotonic() - began
+    return JobReport(job, todo, finished() - before, failed, seconds, counters)
+
+
+def beam_options(beam_args: list[str]):
+    """Beam's pipeline options; a flag that Beam does not know is an error.
+
+    Raises:
+      ValueError: an argument is unknown to Beam.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+    options = PipelineOptions(beam_args)
+    every = options.get_all_options(retain_unknown_options=True)
+    unknown = sorted(set(every) - set(PipelineOptions([]).get_all_options()))
+    if unknown:
+        flags = " ".join(f"--{name}" for name in unknown)
+        raise ValueError(f"Beam knows no flag {flags}; after -- only flags of Apache Beam stand")
+    standard = options.view_as(StandardOptions)
+    runner = standard.runner or "FnApiRunner"
+    standard.runner = RUNNERS.get(runner, runner)
+    return options

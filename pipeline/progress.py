@@ -1,0 +1,55 @@
+"""Progress of a job, read off its output: the output is the state."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+
+POLL_SECONDS = 1.0
+LINE_SECONDS = 15.0
+
+
+@contextmanager
+def progress(job: str, total: int, finished: Callable[[], int], unit: str = "blocks"):
+    """Show how far a job is while the body runs: a bar on a terminal, plain lines elsewhere.
+
+    Args:
+      job: its name.
+      total: how many keys there are to finish.
+      finished: counts those finished so far; called once a second from a thread of its own.
+      unit: what a key is.
+    """
+    stop = threading.Event()
+    show = _bar if sys.stderr.isatty() else _lines
+    thread = threading.Thread(target=show, args=(job, total, finished, unit, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _bar(job: str, total: int, finished: Callable[[], int], unit: str, stop: threading.Event):
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import TextColumn as Text
+
+    columns = Text("{task.description:8}"), BarColumn(), MofNCompleteColumn(), Text(unit)
+    with Progress(*columns, TimeRemainingColumn(), transient=False) as bar:
+        task = bar.add_task(job, total=total)
+        while not stop.wait(POLL_SECONDS):
+            bar.update(task, completed=finished())
+        bar.update(task, completed=finished())
+
+
+def _lines(job: str, total: int, finished: Callable[[], int], unit: str, stop: threading.Event):
+    last, said = time.monotonic(), -1
+    while not stop.wait(POLL_SECONDS):
+        if time.monotonic() - last >= LINE_SECONDS:
+            done = finished()
+            if done != said:
+                print(f"{job}: {done} of {total} {unit}", file=sys.stderr, flush=True)
+            last, said = time.monotonic(), done

@@ -1,0 +1,137 @@
+"""What is mapped: a GeoJSON file, a bounding box or one of the shipped countries."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from transforms.grid import NORTH_LIMIT, SOUTH_LIMIT
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named area.
+
+    Attributes:
+      name: short, for titles and file names.
+      geometry: (multi)polygon, longitude and latitude in degrees, EPSG:4326.
+    """
+
+    name: str
+    geometry: BaseGeometry
+
+    def to_dict(self) -> dict:
+        return {"name": self.name, "geometry": shapely.geometry.mapping(self.geometry)}
+
+    @classmethod
+    def from_dict(cls, d: dict) -> Region:
+        return cls(d["name"], shapely.geometry.shape(d["geometry"]))
+
+
+def regions_folder() -> Path:
+    """Where the shipped regions lie: in a checkout, or where the package installed them."""
+    checkout = Path(__file__).parent.parent / "data" / "regions"
+    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "cloudlulc" / "regions"
+
+
+def shipped_regions() -> list[str]:
+    """Names of the shipped regions, in order."""
+    return sorted(path.stem for path in regions_folder().glob("*.geojson"))
+
+
+def load_region(text: str) -> Region:
+    """The region that a user names.
+
+    Args:
+      text: "west,south,east,north" in degrees (west > east crosses the antimeridian), the path of
+        a GeoJSON file, or the name of a shipped region such as "ghana".
+
+    Raises:
+      ValueError: there is no such region, or it is not an area that can be mapped.
+    """
+    if re.fullmatch(r"[-+.\deE, ]+", text) and "," in text:
+        return _from_bbox(text)
+    if text.lower().endswith((".geojson", ".json")):
+        return _from_file(Path(text))
+    shipped = regions_folder() / f"{text.lower().replace(' ', '-')}.geojson"
+    if shipped.is_file():
+        return _from_file(shipped)
+    near = get_close_matches(shipped.stem, shipped_regions(), n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(
+        f"region: got {text!r}, expected a GeoJSON file, west,south,east,north in degrees or a "
+        f"shipped country (list them with: cloudlulc info regions){hint}"
+    )
+
+
+def _from_bbox(text: str) -> Region:
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"region: got {text!r}, expected four numbers west,south,east,north in degrees"
+        ) from None
+    if not south < north or west == east:
+        raise ValueError(f"region: box {text} has no area; expected west,south,east,north")
+    spans = [(west, east)] if west < east else [(west, 180.0), (-180.0, east)]
+    boxes = [shapely.box(w, south, e, north) for w, e in spans if w < e]
+    name = f"box {west:g} {south:g} {east:g} {north:g}"
+    return _checked(Region(name, shapely.union_all(boxes)), "region")
+
+
+def _from_file(path: Path) -> Region:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"region: there is no file {path}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"region: {path} is not a GeoJSON file: {error}") from None
+    what = f"region {path}"
+    if not isinstance(document, dict) or "type" not in document:
+        raise ValueError(f"{what}: expected a GeoJSON object with a type")
+    crs = document.get("crs") or {}
+    crs_name = str(crs.get("properties", {}).get("name", "")) if isinstance(crs, dict) else ""
+    if crs_name and not crs_name.endswith(("CRS84", ":4326")):
+        raise ValueError(f"{what}: got CRS {crs_name}, expected longitude and latitude (EPSG:4326)")
+    kind = document["type"]
+    features = document.get("features", []) if kind == "FeatureCollection" else [document]
+    try:
+        shapes = [
+            shapely.geometry.shape(f["geometry"] if f["type"] == "Feature" else f) for f in features
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise ValueError(f"{what}: not a valid GeoJSON geometry: {error}") from None
+    for shape in shapes:
+        if not shape.is_valid:
+            raise ValueError(
+                f"{what}: invalid polygon, {shapely.is_valid_reason(shape)}; mend it, in QGIS for "
+                "instance with Vector > Geometry Tools > Fix Geometries"
+            )
+    properties = document.get("properties") or {}
+    name = properties.get("name") if isinstance(properties, dict) else None
+    return _checked(Region(str(name or path.stem), shapely.union_all(shapes)), what)
+
+
+def _checked(region: Region, what: str) -> Region:
+    shape = region.geometry
+    if shape.is_empty or shape.geom_type not in ("Polygon", "MultiPolygon") or shape.area == 0:
+        raise ValueError(f"{what}: got {shape.geom_type}, expected a polygon with area to map")
+    west, south, east, north = shape.bounds
+    if west < -180 or east > 180:
+        raise ValueError(
+            f"{what}: longitudes {west:g} to {east:g}, expected -180 to 180; cut the polygon at "
+            "the antimeridian into two parts, as RFC 7946 asks"
+        )
+    if south < SOUTH_LIMIT or north > NORTH_LIMIT:
+        raise ValueError(
+            f"{what}: latitudes {south:g} to {north:g}; the processing grid covers "
+            f"{SOUTH_LIMIT:g} to {NORTH_LIMIT:g}; cut the polygon there"
+        )
+    return region

@@ -1,0 +1,142 @@
+"""Fetching: the scenes of a block become its chips, and the chips a shard of the chip cube."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from model.inputs import InputSpec
+from transforms.chips import open_chip_cube, write_chips
+from transforms.failures import FAILED, Failure
+from transforms.grid import BlockKey, Grid
+from transforms.pixels.chip import Chips
+from transforms.pixels.pairing import PairRule
+from transforms.pixels.prepare import PixelOptions, prepare_block
+from transforms.plan import BlockRequest
+from transforms.scene import ImagerySource, Raster, SourceUnavailable
+
+ATTEMPTS = 4
+"""Reads of one scene before its block is given up."""
+
+
+def patiently(
+    read: Callable[..., Raster],
+    sleep: Callable[[float], None] = time.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> Callable[..., Raster]:
+    """`read` with exponential backoff: 0.5, 1, 2 s, each with up to as much jitter.
+
+    Raises:
+      SourceUnavailable: all attempts failed; the last one's error.
+    """
+
+    def read_again(*args) -> Raster:
+        for attempt in range(ATTEMPTS):
+            try:
+                return read(*args)
+            except SourceUnavailable:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                # Jitter keeps the workers of a job from knocking in step.
+                sleep(0.5 * 2**attempt * (1 + jitter()))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    return read_again
+
+
+@dataclass
+class FetchBlocks(beam.PTransform):
+    """(BlockKey, BlockRequest) -> (BlockKey, Chips), and failures.
+
+    Attributes:
+      source: where pixels are read.
+      grid: processing grid.
+      rule: the target date from which ages count.
+      options: of the pixel arithmetic.
+    """
+
+    source: ImagerySource
+    grid: Grid
+    rule: PairRule
+    options: PixelOptions
+
+    def expand(self, requests):
+        return requests | "Prepare" >> beam.ParDo(_FetchBlock(**vars(self))).with_outputs(
+            FAILED, main="chips"
+        )
+
+
+@dataclass
+class _FetchBlock(beam.DoFn):
+    source: ImagerySource
+    grid: Grid
+    rule: PairRule
+    options: PixelOptions
+
+    def setup(self):
+        self._read = patiently(self._counted)
+        self._bytes = Metrics.counter("fetch", "bytes read")
+        self._milliseconds = Metrics.distribution("fetch", "read ms")
+
+    def _counted(self, *args) -> Raster:
+        start = time.monotonic()
+        raster = self.source.read(*args)
+        self._milliseconds.update(int(1000 * (time.monotonic() - start)))
+        self._bytes.inc(raster.pixels.nbytes)
+        return raster
+
+    def process(self, element: tuple[BlockKey, BlockRequest]) -> Iterator:
+        key, request = element
+        try:
+            chips = prepare_block(
+                key, request.pair, self.rule.target, self.grid, self._read, self.options
+            )
+        except (SourceUnavailable, ValueError) as error:
+            # A scene that cannot be used is its block's failure, not the job's.
+            yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "fetch", error))
+            return
+        yield key, chips
+
+
+@dataclass
+class WriteChips(beam.PTransform):
+    """(BlockKey, Chips) -> BlockKey, once the block lies in its tile's chip cube.
+
+    Attributes:
+      root: the run's folder, which holds the cubes already.
+      grid: processing grid.
+      inputs: bands of the cubes.
+    """
+
+    root: str
+    grid: Grid
+    inputs: InputSpec
+
+    def expand(self, chips):
+        return chips | "Write shard" >> beam.ParDo(_WriteChips(**vars(self))).with_output_types(
+            BlockKey
+        )
+
+
+@dataclass
+class _WriteChips(beam.DoFn):
+    root: str
+    grid: Grid
+    inputs: InputSpec
+
+    def setup(self):
+        self._cubes = {}
+        self._written = Metrics.counter("fetch", "blocks written")
+
+    def process(self, element: tuple[BlockKey, Chips]) -> Iterator[BlockKey]:
+        key, chips = element
+        if key.tile not in self._cubes:
+            self._cubes[key.tile] = open_chip_cube(self.root, key.tile, self.grid, self.inputs)
+        write_chips(self._cubes[key.tile], self.grid, self.inputs, key, chips)
+        self._written.inc()
+        yield key
