@@ -24,6 +24,23 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class Pointwise(nn.Conv2d):
+    """1x1 convolution of a (B,C,h,w) map, computed as a matrix product over its pixels.
+
+    On the CPU this gives equal bits whatever the number of threads; torch's own 1x1 convolution
+    does not.
+    """
+
+    def __init__(self, dim_in: int, dim: int, groups: int = 1):
+        super().__init__(dim_in, dim, 1, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.flatten(1)  # (dim,dim_in/groups)
+        if self.groups > 1:
+            weight = torch.block_diag(*weight.chunk(self.groups))  # (dim,dim_in)
+        return F.linear(x.permute(0, 2, 3, 1), weight, self.bias).permute(0, 3, 1, 2)
+
+
 class DropPath(nn.Module):
     """Drops a residual branch of whole samples with probability `p` while training."""
 
@@ -104,10 +121,10 @@ class ORM(nn.Module):
         super().__init__()
         hidden = dim // 4
         self.norm = LayerNorm2d(dim)
-        self.reduce = nn.Conv2d(dim, hidden, 1)
+        self.reduce = Pointwise(dim, hidden)
         self.near = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.far = nn.Conv2d(hidden, hidden, 7, padding=9, dilation=3, groups=hidden)
-        self.score = nn.Conv2d(3 * hidden, 1, 1)
+        self.score = Pointwise(3 * hidden, 1)
         nn.init.constant_(self.score.bias, 2.0)
         self.channel = None
         if channel:
@@ -117,7 +134,7 @@ class ORM(nn.Module):
             nn.init.zeros_(self.channel[-1].weight)
             nn.init.constant_(self.channel[-1].bias, 3.0)
         self.missing = nn.Parameter(torch.zeros(dim)) if missing else None
-        self.residual = nn.Conv2d(dim, dim, 1, groups=8)
+        self.residual = Pointwise(dim, dim, groups=8)
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
 
@@ -170,15 +187,15 @@ class SHOI(nn.Module):
         super().__init__()
         self.widths = orders(dim, order)
         total = sum(self.widths)
-        self.value = nn.Conv2d(dim, self.widths[0], 1)
-        self.gates = nn.Conv2d(dim, total, 1)
+        self.value = Pointwise(dim, self.widths[0])
+        self.gates = Pointwise(dim, total)
         self.near = nn.Conv2d(total, total, 5, padding=2, groups=total)
         self.far = nn.Conv2d(total, total, 7, padding=9, dilation=3, groups=total)
         nn.init.ones_(self.far.bias)  # gates start near 1, or a product of n of them would vanish
         self.lift = nn.ModuleList(
-            nn.Conv2d(a, b, 1) for a, b in zip(self.widths, self.widths[1:], strict=False)
+            Pointwise(a, b) for a, b in zip(self.widths, self.widths[1:], strict=False)
         )
-        self.out = nn.Conv2d(dim, dim, 1)
+        self.out = Pointwise(dim, dim)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Values from `a` (B,C,h,w), gates from `b` (B,C,h,w) -> (B,C,h,w)."""
@@ -249,7 +266,7 @@ class HIAA(nn.Module):
             self.scale_o = nn.Parameter(torch.full((dim, 1, 1), 0.1))
             self.scale_s = nn.Parameter(torch.full((dim, 1, 1), 0.1))
         self.choi = CHOI(dim, order) if choi else None
-        self.merge = nn.Conv2d(2 * dim, dim, 1)
+        self.merge = Pointwise(2 * dim, dim)
         self.down = Down(previous, dim) if previous else None
         self.block = ConvBlock(dim, 7, drop_path)
 
@@ -286,7 +303,7 @@ class Concat(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.merge = nn.Conv2d(2 * dim, dim, 1)
+        self.merge = Pointwise(2 * dim, dim)
 
     def forward(self, o: Tensor, s: Tensor, reliability: Tensor, fused: Tensor | None) -> Tensor:
         """As `HIAA.forward`; reliability and the stage before are not looked at."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.fusion import HIAA, ORM, Concat, ConvBlock, Down, LayerNorm2d, Missing
+from model.fusion import HIAA, ORM, Concat, ConvBlock, Down, LayerNorm2d, Missing, Pointwise
 from model.scaling import Scaling
 
 STRIDES = (4, 8, 16, 32)
@@ -229,7 +229,7 @@ class USMT(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         d = config.tokens
-        self.project = nn.ModuleList(nn.Conv2d(c, d, 1) for c in config.dims)
+        self.project = nn.ModuleList(Pointwise(c, d) for c in config.dims)
         if config.usmt:
             m = config.classes * config.class_tokens
             self.semantic = nn.Parameter(0.02 * torch.randn(1, m, d))
@@ -241,8 +241,8 @@ class USMT(nn.Module):
             wide = 5 * config.usmt_depth  # 2 * 2 * wide D^2 = usmt_depth * 20 D^2 weights
             self.blocks = nn.ModuleList(ConvBlock(d, 7, expansion=wide) for _ in range(2))
         self.norm = LayerNorm2d(d)
-        self.to_latent = nn.Conv2d(d, config.latent, 1)
-        self.from_latent = nn.Conv2d(config.latent, d, 1)
+        self.to_latent = Pointwise(d, config.latent)
+        self.from_latent = Pointwise(config.latent, d)
 
     def forward(self, fused: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Fused maps of the four stages -> (B,D,H/16,W/16) and latent (B,dz,H/16,W/16)."""
@@ -271,19 +271,19 @@ class Decoder(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         wide, narrow = config.decoder
-        self.start = nn.Conv2d(config.tokens, wide, 1)
-        self.skip8 = nn.Conv2d(config.dims[1], wide, 1)
-        self.skip4 = nn.Conv2d(config.dims[0], wide, 1)
-        self.skip2 = nn.Conv2d(2 * config.stem, narrow, 1)
+        self.start = Pointwise(config.tokens, wide)
+        self.skip8 = Pointwise(config.dims[1], wide)
+        self.skip4 = Pointwise(config.dims[0], wide)
+        self.skip2 = Pointwise(2 * config.stem, narrow)
         self.block8, self.block4 = ConvBlock(wide, 7), ConvBlock(wide, 7)
-        self.thin = nn.Conv2d(wide, narrow, 1)
+        self.thin = Pointwise(wide, narrow)
         self.block2 = ConvBlock(narrow, 7)
         self.head = nn.Sequential(
             nn.Conv2d(narrow, narrow, 3, padding=1),
             LayerNorm2d(narrow),
             nn.GELU(),
             nn.Dropout2d(0.1),
-            nn.Conv2d(narrow, config.classes, 1),
+            Pointwise(narrow, config.classes),
         )
 
     def forward(self, x: Tensor, fused: list[Tensor], stem: Tensor) -> Tensor:
@@ -320,7 +320,7 @@ class CloudLULCNet(nn.Module):
         )
         self.usmt = USMT(c)
         self.decoder = Decoder(c)
-        self.aux = nn.ModuleDict({k: nn.Conv2d(c.dims[2], c.classes, 1) for k in AUXILIARY})
+        self.aux = nn.ModuleDict({k: Pointwise(c.dims[2], c.classes) for k in AUXILIARY})
 
     def forward(self, optical: Tensor, sar: Tensor, prior: Tensor | None = None) -> Output:
         """Maps chips to class logits.
