@@ -39,7 +39,7 @@ class Checkpoint:
 
     def network(self) -> CloudLULCNet:
         """The network with these weights, ready for inference."""
-        network = CloudLULCNet(self.config)
+        network = _fresh(self.config)
         network.load_state_dict(self.state)
         return network.eval()
 
@@ -153,6 +153,15 @@ def require_match(checkpoint: Checkpoint, inputs: InputSpec, legend: Legend) -> 
         )
 
 
+def _fresh(config: Config) -> CloudLULCNet:
+    """A network of random weights; the caller's random numbers stay where they are.
+
+    (Not on torch's meta device: its first use imports for seven seconds.)
+    """
+    with torch.random.fork_rng(devices=[]):
+        return CloudLULCNet(config)
+
+
 def _check(path: str, checkpoint: Checkpoint) -> None:
     """Raises ValueError when config, legend, temperature and tensors do not fit together."""
     classes, legend = checkpoint.config.classes, checkpoint.legend
@@ -163,10 +172,7 @@ def _check(path: str, checkpoint: Checkpoint) -> None:
         )
     if not checkpoint.temperature > 0:
         raise ValueError(f"checkpoint {path}: temperature {checkpoint.temperature}, expected > 0")
-    with torch.device("meta"):
-        expected = {
-            k: tuple(v.shape) for k, v in CloudLULCNet(checkpoint.config).state_dict().items()
-        }
+    expected = {k: tuple(v.shape) for k, v in _fresh(checkpoint.config).state_dict().items()}
     got = {k: tuple(v.shape) for k, v in checkpoint.state.items()}
     if got != expected:
         missing, unknown = (
