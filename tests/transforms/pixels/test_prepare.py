@@ -113,6 +113,14 @@ def test_slices_of_a_sar_pass_are_merged():
     assert (chips.quality == Quality.NO_OPTICAL).all()
 
 
+def test_border_noise_of_a_slice_gives_way_to_the_next_slice():
+    column = np.arange(N)[None]
+    noisy = np.where(column < 40, -1000, np.where(column < 60, -3500, -32768))
+    read = Images(a={"VV": noisy, "VH": noisy}, b={"VV": -900, "VH": -1500})
+    chips = prepare_block(KEY, Pair((), (sar("a"), sar("b"))), TARGET, GRID, read, OPTIONS)
+    assert (chips.sar[0, 0] == np.where(column[:, :64] < 40, -1000, -900)).all()
+
+
 def test_absent_sensors_are_nodata_and_flagged():
     chips = prepare_block(KEY, Pair((), ()), TARGET, GRID, Images(), OPTIONS)
     assert (chips.optical == 0).all() and (chips.sar == -32768).all()

@@ -7,6 +7,7 @@ from transforms.pixels.sentinel1 import filter_lee, mask_border_noise, to_backsc
 from transforms.scene import SENTINEL1, Asset, Raster, Scene
 
 NODATA = -32768
+COLUMN = np.arange(40)
 
 
 def scene(unit, bands=("VV", "VH"), scale=1.0, offset=0.0, nodata=None):
@@ -87,11 +88,19 @@ def test_border_noise_is_found_and_smooth_water_is_kept():
     np.testing.assert_array_equal(masked[:, ~gone], sar[:, ~gone])
 
 
+def test_single_bright_pixels_go_with_the_noise_around_them():
+    sar = np.full((2, 40, 40), -1100, np.int16)
+    sar[:, :, :10] = NODATA
+    sar[:, :, 10:20] = -3500
+    sar[:, ::5, 14] = -2500
+    np.testing.assert_array_equal((mask_border_noise(sar)[0] == NODATA).all(axis=0), COLUMN < 20)
+
+
 def test_border_noise_reaches_no_farther_than_the_margin():
     sar = np.full((2, 40, 40), -3500, np.int16)
     sar[:, :, :10] = NODATA
     masked = mask_border_noise(sar, margin=12)
-    np.testing.assert_array_equal((masked[0] == NODATA).all(axis=0), np.arange(40) < 22)
+    np.testing.assert_array_equal((masked[0] == NODATA).all(axis=0), COLUMN < 22)
 
 
 def test_dark_pixels_beside_a_hole_inside_the_swath_stay():
