@@ -1,0 +1,105 @@
+"""The product grid: what the maps of all zones are laid onto.
+
+By default it is WorldCover's: EPSG:4326, pixels of 1/12000 degree, tiles of 3 x 3 degrees named by
+their lower left corner. Pixel edges lie on multiples of the resolution in any CRS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor, isfinite
+from typing import NamedTuple
+
+import shapely
+from pyproj import CRS, Transformer
+from shapely.geometry.base import BaseGeometry
+
+from transforms.grid import GeoBox
+
+# An edge of a region that was computed in floats counts as lying on a pixel edge this near, px.
+_ON_EDGE = 1e-6
+
+
+class ProductTile(NamedTuple):
+    name: str
+    geobox: GeoBox  # the part of the tile that lies in the region's bounds
+
+
+@dataclass(frozen=True)
+class ProductGrid:
+    epsg: int = 4326
+    resolution: float = 1 / 12000  # CRS units
+    tile_size: int = 36_000  # px
+
+    def __post_init__(self):
+        if self.resolution <= 0 or self.tile_size < 1:
+            raise ValueError(f"product grid: sizes have to be positive, got {self}")
+
+    def geobox(self, left: int, top: int, width: int, height: int) -> GeoBox:
+        """The window whose upper left pixel corner is `left` px east and `top` px north of 0, 0.
+
+        Edges are the nearest floats to exact multiples, so that those of neighbours are equal.
+        """
+        return GeoBox(self.epsg, self._edge(left), self._edge(top), self.resolution, width, height)
+
+    def _edge(self, index: int) -> float:
+        return float(index * Fraction(self.resolution).limit_denominator(10**9))
+
+    def tile_name(self, x: int, y: int) -> str:
+        """Name of the tile that is x tiles east and y tiles north of the CRS's origin."""
+        east, north = (self._edge(i * self.tile_size) for i in (x, y))
+        if CRS.from_epsg(self.epsg).is_geographic and east.is_integer() and north.is_integer():
+            return f"{'NS'[north < 0]}{abs(int(north)):02d}{'EW'[east < 0]}{abs(int(east)):03d}"
+        return f"{'EW'[x < 0]}{abs(x):03d}{'NS'[y < 0]}{abs(y):03d}"
+
+
+def product_tiles(region: BaseGeometry, grid: ProductGrid) -> list[ProductTile]:
+    """Product tiles that share area with a region, by name.
+
+    Args:
+      region: (multi)polygon, longitude and latitude in degrees, EPSG:4326.
+
+    Returns:
+      Each tile clipped to the region's bounds, which are snapped outward to pixel edges.
+
+    Raises:
+      ValueError: the product's CRS does not cover the region.
+    """
+    projected = _project(region, grid.epsg)
+    shapely.prepare(projected)
+    edges = [edge / grid.resolution for edge in projected.bounds]
+    left, bottom = (floor(edge + _ON_EDGE) for edge in edges[:2])
+    right, top = (ceil(edge - _ON_EDGE) for edge in edges[2:])
+    size = grid.tile_size
+    tiles = []
+    for x in range(left // size, ceil(right / size)):
+        for y in range(bottom // size, ceil(top / size)):
+            west, east = max(left, x * size), min(right, (x + 1) * size)
+            south, north = max(bottom, y * size), min(top, (y + 1) * size)
+            geobox = grid.geobox(west, north, east - west, north - south)
+            # The region may have several parts with nothing between them.
+            if projected.intersection(shapely.box(*geobox.bounds)).area > 0:
+                tiles.append(ProductTile(grid.tile_name(x, y), geobox))
+    return sorted(tiles)
+
+
+def _project(region: BaseGeometry, epsg: int) -> BaseGeometry:
+    if epsg == 4326:
+        return region
+    use = CRS.from_epsg(epsg).area_of_use
+    if use and not region.intersects(shapely.box(*use.bounds)):
+        raise ValueError(
+            f"product: EPSG:{epsg} is meant for {use.name} {use.bounds}, the region lies at "
+            f"{region.bounds}; choose a CRS that covers it"
+        )
+    to_product = Transformer.from_crs(4326, epsg, always_xy=True)
+    # Straight edges in degrees are curves in another CRS.
+    segments = shapely.segmentize(region, 0.05)
+    projected = shapely.transform(segments, to_product.transform, interleaved=False)
+    if not all(isfinite(edge) for edge in projected.bounds):
+        raise ValueError(
+            f"product: the region {region.bounds} reaches beyond what EPSG:{epsg} can show; "
+            "choose a CRS that covers it"
+        )
+    return projected
