@@ -1,0 +1,96 @@
+"""Imagery from files: STAC items (a folder, an ItemCollection or a catalog) and their GeoTIFFs.
+
+Catalogues and files lie in local folders or under gs://.
+"""
+
+from __future__ import annotations
+
+from transforms.grid import GeoBox
+from transforms.period import Period
+from transforms.scene import Bounds, Raster, Scene
+from transforms.sources.assets import declared_crs
+from transforms.sources.catalog import read_items
+from transforms.sources.headers import check_scene
+from transforms.sources.items import scene_from_item
+from transforms.sources.windows import read_scene
+
+
+class FilesSource:
+    """Scenes of a STAC catalogue on disk or in a bucket.
+
+    Attributes:
+      catalog: a folder of item files (searched recursively), an ItemCollection, a catalog or
+        collection (its child and item links are followed), or one item; a path or gs:// address.
+    """
+
+    def __init__(self, catalog: str):
+        self.catalog = catalog
+        self._index: _Index | None = None
+
+    def __getstate__(self) -> dict:
+        # Every process reads the catalogue itself: it may be larger than what a job may carry.
+        return {"catalog": self.catalog, "_index": None}
+
+    def __repr__(self) -> str:
+        return f"FilesSource({self.catalog!r})"
+
+    def search(self, bounds: Bounds, period: Period) -> list[Scene]:
+        """Scenes that touch the bounds and lie in the period; see `ImagerySource.search`."""
+        return [
+            scene
+            for scene in self._read_index().scenes
+            if overlap(scene.footprint, bounds) and scene.within(period)
+        ]
+
+    def read(self, scene: Scene, geobox: GeoBox, bands: tuple[str, ...]) -> Raster:
+        """Pixels of `bands` on exactly `geobox`; see `ImagerySource.read`."""
+        return read_scene(scene, geobox, bands)
+
+    def check(self, scene: Scene, bands: tuple[str, ...] | None = None) -> None:
+        """Open the headers of a scene's files before work starts; see `headers.check_scene`.
+
+        Raises:
+          ValueError: a file will not do; the message names scene, band and file.
+          SourceUnavailable: a remote file could not be opened.
+        """
+        check_scene(scene, self._read_index().declared, bands)
+
+    def _read_index(self) -> _Index:
+        if self._index is None:
+            self._index = _Index(self.catalog)
+        return self._index
+
+
+class _Index:
+    """All scenes of a catalogue, in order, and the CRS that items declare by asset href."""
+
+    def __init__(self, catalog: str):
+        found: dict[str, Scene] = {}
+        self.declared: dict[str, str] = {}
+        for item, location in read_items(catalog):
+            scene = scene_from_item(item, location)
+            if scene.id in found:
+                raise ValueError(
+                    f"catalog {catalog}: two items are called {scene.id!r}, "
+                    f"{found[scene.id].link} and {scene.link}; give each its own id"
+                )
+            found[scene.id] = scene
+            self.declared |= declared_crs(item, location)
+        if not found:
+            raise ValueError(f"catalog {catalog}: it holds no STAC item")
+        self.scenes = sorted(found.values(), key=lambda s: (s.start, s.id))
+
+
+def overlap(a: Bounds, b: Bounds) -> bool:
+    """Whether two boxes in degrees share a point; either may cross the antimeridian."""
+
+    def parts(west: float, east: float) -> list[tuple[float, float]]:
+        return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+
+    return (
+        a[1] <= b[3]
+        and b[1] <= a[3]
+        and any(
+            w1 <= e2 and w2 <= e1 for w1, e1 in parts(a[0], a[2]) for w2, e2 in parts(b[0], b[2])
+        )
+    )

@@ -1,0 +1,221 @@
+"""Pixels of a scene's raster files on exactly the geobox that is asked for.
+
+Where the geobox lies on a file's pixel grid the stored pixels are copied. Elsewhere each pixel is
+sampled at its own centre, so that its value does not depend on the window it was read with: chips
+overlap, and GDAL's warper chooses its approximations per window.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+import rasterio
+from pyproj import Transformer
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from transforms.grid import GeoBox
+from transforms.scene import QUALITY_BANDS, Asset, Raster, Scene, SourceUnavailable
+from transforms.sources.headers import GDAL_SETTINGS, check_georeference, nodata_of, open_asset
+
+ON_GRID = 1e-6
+"""How far a corner may lie from the file's pixel grid and still be on it, px."""
+
+
+class _Plane(NamedTuple):
+    """One band on the geobox."""
+
+    values: np.ndarray  # (y, x) of the file's dtype, stored numbers; `nodata` in holes
+    inside: np.ndarray  # (y, x) bool, whether the file reaches there
+    nodata: float | None  # of the band
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(y, x) bool."""
+        return self.inside & ~_equals(self.values, self.nodata)
+
+
+def read_scene(scene: Scene, geobox: GeoBox, bands: tuple[str, ...]) -> Raster:
+    """Pixels of `bands` on exactly `geobox`, in the order asked for.
+
+    Off the file's grid: bilinear between the valid ones of the four nearest pixels, nodata where
+    the nearest one is nodata; `SCL` takes the nearest.
+
+    Raises:
+      SourceUnavailable: a file could not be read.
+      ValueError: the scene has no such band, or a file has no CRS, north-up grid or nodata.
+    """
+    assets = [_asset(scene, band) for band in bands]
+    planes, points = [], {}
+    with rasterio.Env(**GDAL_SETTINGS), ExitStack() as stack:
+        opened: dict[str, DatasetReader] = {}
+        for asset in assets:
+            try:
+                if asset.href not in opened:
+                    opened[asset.href] = stack.enter_context(open_asset(asset))
+                check_georeference(scene, asset, opened[asset.href])
+                planes.append(_read_plane(scene, asset, opened[asset.href], geobox, points))
+            except RasterioError as error:
+                raise SourceUnavailable(
+                    f"scene {scene.id}, band {asset.band}: {asset.href} cannot be read: {error}"
+                ) from error
+    return _stack(scene, geobox, bands, planes)
+
+
+def _asset(scene: Scene, band: str) -> Asset:
+    asset = scene.asset(band)
+    if asset is None:
+        why = ": declared missing" if band in scene.missing else ""
+        raise ValueError(
+            f"scene {scene.id}: no band {band}{why}; it has {', '.join(scene.bands) or 'none'}"
+        )
+    return asset
+
+
+def _read_plane(
+    scene: Scene, asset: Asset, dataset: DatasetReader, geobox: GeoBox, points: dict
+) -> _Plane:
+    nodata = nodata_of(scene, asset, dataset)
+    if dataset.crs.to_epsg() == geobox.epsg:
+        corner = _on_grid(dataset, geobox)
+        if corner is not None:
+            return _copy(dataset, asset.index, *corner, geobox.shape, nodata)
+        x, y = _centres(geobox)
+    else:
+        crs = dataset.crs.to_wkt()
+        if crs not in points:  # the same for every file of the scene, and costly
+            to_file = Transformer.from_crs(geobox.epsg, crs, always_xy=True)
+            points[crs] = to_file.transform(*np.broadcast_arrays(*_centres(geobox)))
+        x, y = points[crs]
+    t = dataset.transform
+    return _sample(dataset, asset, (t.f - y) / -t.e, (x - t.c) / t.a, geobox.shape, nodata)
+
+
+def _centres(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """x (1, x) and y (y, 1) of pixel centres, CRS units."""
+    x = geobox.x0 + (np.arange(geobox.width) + 0.5) * geobox.resolution
+    y = geobox.y0 - (np.arange(geobox.height) + 0.5) * geobox.resolution
+    return x[None, :], y[:, None]
+
+
+def _on_grid(dataset: DatasetReader, geobox: GeoBox) -> tuple[int, int] | None:
+    """(row, col) of the geobox's upper left pixel in the file; None if it is off its grid."""
+    t = dataset.transform
+    left, bottom, right, top = geobox.bounds
+    col, row = (left - t.c) / t.a, (top - t.f) / t.e
+    last_col, last_row = (right - t.c) / t.a, (bottom - t.f) / t.e
+    expected = round(row), round(col), round(row) + geobox.height, round(col) + geobox.width
+    got = row, col, last_row, last_col
+    if max(abs(g - e) for g, e in zip(got, expected, strict=True)) > ON_GRID:
+        return None
+    return expected[0], expected[1]
+
+
+def _copy(
+    dataset: DatasetReader,
+    index: int,
+    row: int,
+    col: int,
+    shape: tuple[int, int],
+    nodata: float | None,
+) -> _Plane:
+    """The window of `shape` whose upper left pixel is (row, col); it may reach beyond the file."""
+    values = np.zeros(shape, dataset.dtypes[index - 1])
+    inside = np.zeros(shape, bool)
+    top, bottom = max(row, 0), min(row + shape[0], dataset.height)
+    left, right = max(col, 0), min(col + shape[1], dataset.width)
+    if top < bottom and left < right:
+        part = slice(top - row, bottom - row), slice(left - col, right - col)
+        values[part] = dataset.read(index, window=Window(left, top, right - left, bottom - top))
+        inside[part] = True
+    return _Plane(values, inside, nodata)
+
+
+def _sample(
+    dataset: DatasetReader,
+    asset: Asset,
+    row: np.ndarray,
+    col: np.ndarray,
+    shape: tuple[int, int],
+    nodata: float | None,
+) -> _Plane:
+    """Values at fractional positions, px from the file's upper left corner.
+
+    Args:
+      dataset: the file.
+      asset: the band in it.
+      row: (y, 1) or (y, x) float64.
+      col: (1, x) or (y, x) float64.
+      shape: (y, x) of the result.
+      nodata: of the band.
+    """
+    # Points that have no place in the file's CRS lie outside of the file.
+    row, col = (np.where(np.isfinite(p), p, -9.0) for p in (row, col))
+    top, bottom = _range(row, dataset.height)
+    left, right = _range(col, dataset.width)
+    if top >= bottom or left >= right:
+        dtype = dataset.dtypes[asset.index - 1]
+        return _Plane(np.zeros(shape, dtype), np.zeros(shape, bool), nodata)
+    # One pixel more than there is on every side: invalid beyond the file's edge.
+    window = _copy(
+        dataset, asset.index, top - 1, left - 1, (bottom - top + 2, right - left + 2), nodata
+    )
+
+    def index(position: np.ndarray, first: int, count: int) -> np.ndarray:
+        return np.clip(position - (first - 1), 0, count - 1).astype(np.intp)
+
+    rows, cols = window.values.shape
+    nearest = index(np.floor(row), top, rows), index(np.floor(col), left, cols)
+    inside = window.inside[nearest]
+    if asset.band == "SCL":
+        return _Plane(window.values[nearest], inside, nodata)
+
+    r0, c0 = np.floor(row - 0.5), np.floor(col - 0.5)
+    r_weight, c_weight = row - 0.5 - r0, col - 0.5 - c0
+    usable = window.valid
+    stored = np.where(usable, window.values, 0).astype(np.float64)
+    total, weight = np.zeros(shape), np.zeros(shape)
+    for dr in (0, 1):
+        for dc in (0, 1):
+            at = index(r0 + dr, top, rows), index(c0 + dc, left, cols)
+            w = (r_weight if dr else 1 - r_weight) * (c_weight if dc else 1 - c_weight)
+            w = w * usable[at]
+            total += w * stored[at]
+            weight += w
+    valid = usable[nearest]
+    value = np.divide(total, weight, out=np.zeros(shape), where=valid)
+    if window.values.dtype.kind != "f":
+        value = np.rint(value)
+    hole = 0 if nodata is None else nodata
+    return _Plane(np.where(valid, value, hole).astype(window.values.dtype), inside, nodata)
+
+
+def _range(position: np.ndarray, size: int) -> tuple[int, int]:
+    """First and one past the last pixel that bilinear sampling at the positions needs."""
+    first, last = np.floor(position.min() - 0.5), np.floor(position.max() - 0.5) + 1
+    return int(max(first, 0)), int(min(last + 1, size))
+
+
+def _equals(values: np.ndarray, nodata: float | None) -> np.ndarray:
+    if nodata is None:
+        return np.zeros(values.shape, bool)
+    return np.isnan(values) if np.isnan(nodata) else values == nodata
+
+
+def _stack(scene: Scene, geobox: GeoBox, bands: tuple[str, ...], planes: list[_Plane]) -> Raster:
+    """The planes in one array, with one value where there is no pixel."""
+    nodata = next(
+        (p.nodata for b, p in zip(bands, planes, strict=True) if b not in QUALITY_BANDS),
+        # 0 % is a probability, 0 of SCL is nodata.
+        255 if "CLOUD_PROBABILITY" in bands else 0,
+    )
+    dtype = np.result_type(*(p.values.dtype for p in planes))
+    out = np.full((len(bands), *geobox.shape), nodata, dtype)
+    for target, band, plane in zip(out, bands, planes, strict=True):
+        # Holes of a cloud probability keep their own value: the common one may mean "clear".
+        kept = plane.inside if band == "CLOUD_PROBABILITY" else plane.valid
+        np.copyto(target, plane.values, where=kept)
+    return Raster(out, geobox, bands, nodata)
