@@ -15,6 +15,7 @@ import shapely
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
+from transforms import store
 from transforms.grid import GeoBox
 
 # An edge of a region that was computed in floats counts as lying on a pixel edge this near, px.
@@ -103,3 +104,33 @@ def _project(region: BaseGeometry, epsg: int) -> BaseGeometry:
             "choose a CRS that covers it"
         )
     return projected
+
+
+def product_url(root: str) -> str:
+    """Folder of the product: collection.json, and a folder per tile."""
+    return store.join(root, "product")
+
+
+def collection_url(root: str) -> str:
+    return store.join(product_url(root), "collection.json")
+
+
+def tile_url(root: str, name: str) -> str:
+    return store.join(product_url(root), name)
+
+
+def item_url(root: str, name: str) -> str:
+    """The tile's STAC item; written last: a tile is finished when it exists."""
+    return store.join(tile_url(root, name), f"{name}.json")
+
+
+def cog_url(root: str, name: str, layer: str) -> str:
+    return store.join(tile_url(root, name), f"{name}_{layer}.tif")
+
+
+def zarr_url(root: str, name: str) -> str:
+    return store.join(tile_url(root, name), f"{name}.zarr")
+
+
+def quicklook_url(root: str, name: str) -> str:
+    return store.join(tile_url(root, name), f"{name}.png")
