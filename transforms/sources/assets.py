@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from math import isnan
 
 from model.inputs import INPUTS
 from transforms.scene import QUALITY_BANDS, SENTINEL1, SENTINEL2, Asset
@@ -137,6 +138,8 @@ def _values(band: str, item: dict, fields: dict) -> tuple[float, float, float | 
     offset = fields.get("raster:offset", fields.get("offset"))
     nodata = fields.get("nodata")
     nodata = None if nodata is None else float(nodata)
+    if nodata is not None and isnan(nodata):
+        nodata = None  # what floats have anyway; NaN would make equal scenes unequal
     if band == "CLOUD_PROBABILITY" and nodata == 0:
         nodata = None  # some catalogues say so, but 0 % is a probability
     if band in BANDS[SENTINEL2] and band not in QUALITY_BANDS:

@@ -1,0 +1,71 @@
+"""The sources that the contract is tested on."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import rasterio
+
+from tests.transforms.sources.made_scenes import BOX, footprint, write_scenes
+from transforms.grid import GeoBox
+from transforms.period import Period
+from transforms.scene import SENTINEL1, SENTINEL2, Bounds, ImagerySource
+from transforms.sources.files import FilesSource
+from transforms.sources.synthetic import SyntheticSource
+
+SAMPLE = Path(__file__).parents[3] / "data" / "sample" / "catalog.json"
+
+
+class Case(NamedTuple):
+    """A source, and where and when it has scenes of both sensors."""
+
+    source: ImagerySource
+    bounds: Bounds
+    period: Period
+    geobox: GeoBox  # inside of the scenes, on the pixel grid of the 10 m bands
+
+
+@pytest.fixture(scope="session")
+def scenes_folder(tmp_path_factory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+def _files(request) -> Case:
+    folder = request.getfixturevalue("scenes_folder")
+    bounds = tuple(footprint(BOX))
+    inner = BOX._replace(x0=BOX.x0 + 200, y0=BOX.y0 - 200, width=64, height=56)
+    return Case(FilesSource(str(folder)), bounds, _JUNE, inner)
+
+
+def _synthetic(request) -> Case:
+    box = GeoBox(32633, 520_000.0, 5_150_000.0, 10.0, 64, 56)
+    return Case(SyntheticSource(seed=3), tuple(footprint(box)), _JUNE, box)
+
+
+def _sample(request) -> Case:
+    if not SAMPLE.exists():
+        pytest.skip("data/sample is not there")
+    source = FilesSource(str(SAMPLE))
+    period = Period(date(2018, 6, 1), date(2018, 7, 1))
+    scene = next(s for s in source.search((-180, -90, 180, 90), period) if s.time)
+    with rasterio.open(scene.assets[0].href) as dataset:
+        box = GeoBox(dataset.crs.to_epsg(), dataset.transform.c + 20, dataset.transform.f - 20,
+                     10.0, 64, 56)  # fmt: skip
+    return Case(source, scene.footprint, period, box)
+
+
+_JUNE = Period(date(2024, 6, 1), date(2024, 7, 1))
+CASES = {"files": _files, "synthetic": _synthetic, "sample": _sample}
+
+
+@pytest.fixture(params=CASES)
+def case(request) -> Case:
+    return CASES[request.param](request)
+
+
+@pytest.fixture(params=[SENTINEL1, SENTINEL2])
+def sensor(request) -> str:
+    return request.param
