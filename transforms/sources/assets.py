@@ -88,7 +88,7 @@ def declared_crs(item: dict, location: str) -> dict[str, str]:
     """Asset href -> CRS such as "EPSG:32633" that the item declares for it; none where unsaid."""
     found = {}
     for _, asset in _images(item):
-        for fields in (asset, item["properties"]):
+        for fields in (asset, item.get("properties") or {}):
             code = fields.get("proj:code") or fields.get("proj:epsg")
             if code:
                 href = resolve(location, asset["href"])
@@ -137,7 +137,12 @@ def _values(band: str, item: dict, fields: dict) -> tuple[float, float, float | 
     scale = fields.get("raster:scale", fields.get("scale"))
     offset = fields.get("raster:offset", fields.get("offset"))
     nodata = fields.get("nodata")
-    nodata = None if nodata is None else float(nodata)
+    try:
+        nodata = None if nodata is None else float(nodata)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"item {item['id']!r}, band {band}: nodata is {nodata!r}, expected a number or 'nan'"
+        ) from None
     if nodata is not None and isnan(nodata):
         nodata = None  # what floats have anyway; NaN would make equal scenes unequal
     if band == "CLOUD_PROBABILITY" and nodata == 0:

@@ -50,7 +50,7 @@ def _follow(locations: list[str], seen: set[str], parent: str) -> Iterator[tuple
 
 
 def _unpack(document: dict, location: str) -> Iterator[tuple[dict, str]]:
-    items = document["features"] if document["type"] == "FeatureCollection" else [document]
+    items = document.get("features", ()) if document["type"] == "FeatureCollection" else [document]
     for item in items:
         yield item, location
 

@@ -42,8 +42,8 @@ def scene_from_item(item: dict, location: str) -> Scene:
         )
     time, start, end = _times(properties, name)
     cloud = properties.get("eo:cloud_cover")
-    if cloud is not None and not 0 <= cloud <= 100:
-        raise ValueError(f"{name}: eo:cloud_cover is {cloud}, expected percent from 0 to 100")
+    if cloud is not None and not (isinstance(cloud, int | float) and 0 <= cloud <= 100):
+        raise ValueError(f"{name}: eo:cloud_cover is {cloud!r}, expected percent from 0 to 100")
     return Scene(
         id=item["id"],
         sensor=sensor,
@@ -119,7 +119,7 @@ def _times(properties: dict, name: str) -> tuple[datetime | None, datetime, date
 
 def _footprint(item: dict, name: str) -> Bounds:
     box = item.get("bbox") or ()
-    if len(box) not in (4, 6):
+    if len(box) not in (4, 6) or not all(isinstance(v, int | float) for v in box):
         raise ValueError(f"{name}: bbox is {list(box)}, expected [west, south, east, north]")
     half = len(box) // 2
     west, south, east, north = *box[:2], *box[half : half + 2]
