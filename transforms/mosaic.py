@@ -50,7 +50,7 @@ def mosaic_windows(
         for left in range(0, geobox.width, size):
             rows = slice(top, min(top + size, geobox.height))
             cols = slice(left, min(left + size, geobox.width))
-            part = _part(geobox, rows, cols)
+            part = window_geobox(geobox, rows, cols)
             yield Window(rows, cols, mosaic_window(part, layers, read, grid))
 
 
@@ -74,7 +74,7 @@ def mosaic_window(
             continue
         rows, cols = _extent(mine)
         mine = mine[rows, cols]
-        down, right = map_pixels(_part(geobox, rows, cols), zone, grid.resolution)
+        down, right = map_pixels(window_geobox(geobox, rows, cols), zone, grid.resolution)
         top, left = int(down[mine].min()), int(right[mine].min())
         height, width = int(down[mine].max()) - top + 1, int(right[mine].max()) - left + 1
         if height * width > _LARGEST_READ and geobox.height * geobox.width > 1:
@@ -103,7 +103,9 @@ def _in_halves(
     axis = 0 if geobox.height >= geobox.width else 1
     middle, every = geobox.shape[axis] // 2, slice(0, geobox.shape[1 - axis])
     spans = slice(0, middle), slice(middle, geobox.shape[axis])
-    parts = [_part(geobox, *((span, every) if axis == 0 else (every, span))) for span in spans]
+    parts = [
+        window_geobox(geobox, *((span, every) if axis == 0 else (every, span))) for span in spans
+    ]
     halves = [mosaic_window(part, layers, read, grid) for part in parts]
     return {
         layer.name: np.concatenate([half[layer.name] for half in halves], axis) for layer in layers
@@ -243,7 +245,8 @@ def _overlap(span: slice, start: int, size: int) -> tuple[slice, slice]:
     return slice(first - span.start, last - span.start), slice(first - start, last - start)
 
 
-def _part(geobox: GeoBox, rows: slice, cols: slice) -> GeoBox:
+def window_geobox(geobox: GeoBox, rows: slice, cols: slice) -> GeoBox:
+    """The part of a geobox that a window covers."""
     return geobox._replace(
         x0=geobox.x0 + cols.start * geobox.resolution,
         y0=geobox.y0 - rows.start * geobox.resolution,
