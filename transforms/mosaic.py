@@ -126,11 +126,11 @@ def pixel_zones(geobox: GeoBox) -> np.ndarray:
 
 
 def map_pixels(geobox: GeoBox, zone: int, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixel of a zone's map that holds each pixel centre of a product window.
+    """Where the pixel centres of a product window lie in a zone's map.
 
     Returns:
-      Rows counted southward from the equator or, in the south, from the false northing, and
-      columns counted eastward from easting 0: two (y, x) int32.
+      Rows counted southward from northing 0 and columns counted eastward from easting 0, of
+      the pixel that holds each centre: two (y, x) int32.
     """
     to_geographic = _transformer(geobox.epsg, 4326)
     to_utm = _transformer(4326, zone_epsg(zone))
