@@ -66,9 +66,7 @@ def run_from(args: argparse.Namespace) -> RunConfig:
         "options": changed(
             run.options, speckle=args.speckle, harmonise=False if args.no_harmonise else None
         ),
-        "product": changed(
-            run.product, epsg=args.product_epsg, resolution=args.product_resolution
-        ),
+        "product": changed(run.product, epsg=args.product_epsg, resolution=args.product_resolution),
         "max_requests": args.max_requests,
     }
     run = changed(run, **wanted)
@@ -119,6 +117,13 @@ def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ..
             return EXIT_FAILED
     if jobs[-1] == "mosaic":
         print(report.summary(run))
+        if not launch.finished_classify(run):
+            period = run.rule.period
+            say(
+                f"nothing was mapped: {run.source} has no scene of {run.region.name} in {period}; "
+                "try another --date, or widen --max-optical-days and --max-sar-days"
+            )
+            return EXIT_FAILED
     return EXIT_OK
 
 

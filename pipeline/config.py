@@ -14,11 +14,13 @@ from model.inputs import INPUTS, InputSpec
 from model.legend import LULC6, Legend
 from pipeline.region import Region
 from transforms.grid import Grid, TileIndex
-from transforms.layers import LAYERS
+from transforms.layers import LAYERS, choose_layers
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions
-from transforms.product import ProductGrid
+from transforms.product import ProductGrid, ProductTile, product_tiles
+from transforms.publish import Publication, is_due
+from transforms.stac_product import ProductRun
 from transforms.store import exists, join, read_json, write_json
 
 WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
@@ -89,6 +91,28 @@ class RunConfig:
     def blocks(self) -> Iterator:
         for tile in self.tiles():
             yield from self.grid.blocks(tile, self.region.geometry)
+
+    def product_tiles(self) -> list[ProductTile]:
+        return product_tiles(self.region.geometry, self.product)
+
+    def publication(self) -> Publication:
+        """What the product tiles are made from and say of themselves."""
+        run = ProductRun(
+            id=f"cloudlulc-{self.id}",
+            region=self.region.name,
+            target_date=self.target,
+            legend=self.legend,
+            layers=choose_layers(self.layers),
+            checkpoint=Path(self.checkpoint).stem,
+            checkpoint_digest=self.checkpoint_digest,
+            version=pipeline.__version__,
+        )
+        return Publication(self.out, self.region.geometry, self.grid, run)
+
+    def tiles_to_publish(self) -> list[ProductTile]:
+        """Product tiles with map blocks that they do not show yet."""
+        publication = self.publication()
+        return [tile for tile in self.product_tiles() if is_due(tile, publication)]
 
     def to_dict(self) -> dict:
         """What decides the bytes of the run, and where its weights lie.

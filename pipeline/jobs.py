@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import apache_beam as beam
-from transforms.publish import PublishTiles
 
 from pipeline.config import RunConfig
 from transforms.classify import ChipClassifier, ClassifyBlocks, ListChips
@@ -11,6 +10,7 @@ from transforms.failures import FAILED, WriteFailures
 from transforms.fetch import FetchBlocks, WriteChips
 from transforms.limit import LimitConcurrency
 from transforms.plan import PlanBlocks
+from transforms.publish import PublishTiles
 from transforms.scene import ImagerySource
 
 
@@ -46,7 +46,7 @@ def mosaic(root: beam.Pipeline, run: RunConfig) -> None:
     """Lay the map cubes of all zones onto the product grid, one product tile at a time."""
     _, failed = (
         root
-        | "Product tiles" >> beam.Create(run.product_tiles_to_make())
+        | "Product tiles" >> beam.Create(run.tiles_to_publish())
         | PublishTiles(run.publication())
     )
     failed | WriteFailures(run.out, "mosaic")

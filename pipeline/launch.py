@@ -7,7 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
 from model import checkpoint
+from pipeline import jobs
 from pipeline.config import RunConfig, check_folder, write_run
 from pipeline.progress import progress
 from transforms.chips import create_chip_cube, finished_chips
@@ -15,6 +19,8 @@ from transforms.failures import read_failures
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, finished_blocks
 from transforms.plan import plan_url, read_plan
+from transforms.product import collection_url
+from transforms.publish import publish_collection
 from transforms.scene import ImagerySource
 from transforms.store import exists
 
@@ -67,7 +73,7 @@ def finished_classify(run: RunConfig) -> int:
 
 
 def finished_mosaic(run: RunConfig) -> int:
-    return len(run.product_tiles()) - len(run.product_tiles_to_make())
+    return len(run.product_tiles()) - len(run.tiles_to_publish())
 
 
 def left(run: RunConfig, job: str) -> int:
@@ -76,7 +82,7 @@ def left(run: RunConfig, job: str) -> int:
     A tile that was never planned counts with all the blocks that the region touches.
     """
     if job == "mosaic":
-        return len(run.product_tiles_to_make())
+        return len(run.tiles_to_publish())
     count = 0
     for tile in run.tiles():
         chips = finished_chips(run.out, tile, run.grid)
@@ -84,8 +90,8 @@ def left(run: RunConfig, job: str) -> int:
             count += len(chips - finished_blocks(run.out, tile, run.grid))
         elif exists(plan_url(run.out, tile)):
             planned = read_plan(run.out, tile)["blocks"]
-            have = {str(key).rsplit("/", 1)[1] for key in chips}
-            count += sum(1 for name, pair in planned.items() if any(pair.values()) - (name in have))
+            have = {str(key) for key in chips}
+            count += sum(any(pair.values()) and name not in have for name, pair in planned.items())
         else:
             count += sum(1 for _ in run.grid.blocks(tile, run.region.geometry))
     return count
@@ -101,11 +107,9 @@ def execute(
     """
     todo = left(run, job)
     if todo == 0:
+        if job == "mosaic" and not exists(collection_url(run.out)):
+            publish_collection(run.product_tiles(), run.publication())
         return JobReport(job, 0, 0, 0, 0.0, {})
-    import apache_beam as beam
-
-    from pipeline import jobs
-
     finished: Callable[[], int] = {
         "ingest": partial(finished_ingest, run),
         "classify": partial(finished_classify, run),
@@ -122,19 +126,19 @@ def execute(
         f"{c.key.metric.namespace}: {c.key.metric.name}": c.committed
         for c in result.metrics().query()["counters"]
     }
+    if job == "mosaic":
+        publish_collection(run.product_tiles(), run.publication())
     failed = len(read_failures(run.out, job))
     seconds = time.monotonic() - began
     return JobReport(job, todo, finished() - before, failed, seconds, counters)
 
 
-def beam_options(beam_args: list[str]):
+def beam_options(beam_args: list[str]) -> PipelineOptions:
     """Beam's pipeline options; a flag that Beam does not know is an error.
 
     Raises:
       ValueError: an argument is unknown to Beam.
     """
-    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-
     options = PipelineOptions(beam_args)
     every = options.get_all_options(retain_unknown_options=True)
     unknown = sorted(set(every) - set(PipelineOptions([]).get_all_options()))

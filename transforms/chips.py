@@ -41,9 +41,9 @@ def chip_arrays(grid: Grid, inputs: InputSpec) -> dict[str, ArraySpec]:
     side = grid.chip_size
     nothing = int(Quality.NO_OPTICAL | Quality.NO_SAR)
 
-    def pixels(bands: int, dtype: str, fill: int, **attributes) -> ArraySpec:
-        planes = (bands,) if bands else ()
-        names = ("chip", "band", "y", "x") if bands else ("chip", "y", "x")
+    def pixels(count: int, dtype: str, fill: int, **attributes) -> ArraySpec:
+        planes = (count,) if count else ()
+        names = ("chip", "band", "y", "x") if count else ("chip", "y", "x")
         return ArraySpec(
             shape=(chips, *planes, side, side),
             chunks=(1, *planes, side, side),

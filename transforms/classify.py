@@ -144,7 +144,7 @@ class ClassifyBlocks(beam.PTransform):
         written = classified | "Write cores" >> beam.ParDo(
             _WriteCores(self.root, self.grid, self.layers)
         )
-        unfit = unfit | "Name the block" >> beam.FlatMap(_failed_batch)
+        unfit = unfit.failed_inferences | "Name the block" >> beam.FlatMap(_failed_batch)
         failed = (chips[FAILED], unfit) | "Failures" >> beam.Flatten()
         return written, failed
 

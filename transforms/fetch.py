@@ -66,9 +66,8 @@ class FetchBlocks(beam.PTransform):
     options: PixelOptions
 
     def expand(self, requests):
-        return requests | "Prepare" >> beam.ParDo(_FetchBlock(**vars(self))).with_outputs(
-            FAILED, main="chips"
-        )
+        fetch = _FetchBlock(self.source, self.grid, self.rule, self.options)
+        return requests | "Prepare" >> beam.ParDo(fetch).with_outputs(FAILED, main="chips")
 
 
 @dataclass
@@ -118,9 +117,8 @@ class WriteChips(beam.PTransform):
     inputs: InputSpec
 
     def expand(self, chips):
-        return chips | "Write shard" >> beam.ParDo(_WriteChips(**vars(self))).with_output_types(
-            BlockKey
-        )
+        write = _WriteChips(self.root, self.grid, self.inputs)
+        return chips | "Write shard" >> beam.ParDo(write).with_output_types(BlockKey)
 
 
 @dataclass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -16,7 +17,7 @@ from transforms.chips import finished_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex, geographic_bounds
 from transforms.pixels.pairing import Pair, PairRule
-from transforms.scene import Bounds, ImagerySource, SourceUnavailable
+from transforms.scene import ImagerySource, Scene, SourceUnavailable, overlap
 from transforms.store import join, read_json, write_json
 
 
@@ -68,18 +69,6 @@ def plan_tile(
     return requests
 
 
-def overlap(a: Bounds, b: Bounds) -> bool:
-    """Whether two (west, south, east, north) share area; west > east crosses 180 degrees."""
-    if a[1] >= b[3] or b[1] >= a[3]:
-        return False
-    return any(p[0] < q[1] and q[0] < p[1] for p in _spans(a) for q in _spans(b))
-
-
-def _spans(bounds: Bounds) -> list[tuple[float, float]]:
-    west, _, east, _ = bounds
-    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-
-
 def plan_url(root: str, tile: TileIndex) -> str:
     return join(root, "plan", f"{tile.path}.json")
 
@@ -90,21 +79,9 @@ def write_plan(root: str, tile: TileIndex, requests: list[BlockRequest]) -> None
     write_json(
         plan_url(root, tile),
         {
-            "scenes": {
-                name: {
-                    "sensor": s.sensor,
-                    "datetime": s.time.isoformat() if s.time else None,
-                    "start": s.start.isoformat(),
-                    "end": s.end.isoformat(),
-                    "level": s.level,
-                    "orbit": s.orbit,
-                    "missing_bands": list(s.missing),
-                    "link": s.link,
-                }
-                for name, s in sorted(scenes.items())
-            },
+            "scenes": [_plain(scene) for _, scene in sorted(scenes.items())],
             "blocks": {
-                str(r.key).rsplit("/", 1)[1]: {
+                str(r.key): {
                     "optical": [s.id for s in r.pair.optical],
                     "sar": [s.id for s in r.pair.sar],
                 }
@@ -112,6 +89,35 @@ def write_plan(root: str, tile: TileIndex, requests: list[BlockRequest]) -> None
             },
         },
     )
+
+
+def _plain(scene: Scene) -> dict:
+    """A scene as JSON, without its assets: hrefs may be signed, and provenance needs none."""
+    moments = {name: getattr(scene, name) for name in ("time", "start", "end")}
+    plain = {name: moment and moment.isoformat() for name, moment in moments.items()}
+    return scene._replace(assets=())._asdict() | plain
+
+
+def _scene(plain: dict) -> Scene:
+    moments = {
+        name: plain[name] and datetime.fromisoformat(plain[name])
+        for name in ("time", "start", "end")
+    }
+    lists = {name: tuple(plain[name]) for name in ("footprint", "assets", "missing")}
+    return Scene(**plain | moments | lists)
+
+
+def planned_scenes(root: str, blocks: Iterable[BlockKey]) -> list[Scene]:
+    """The scenes, without assets, that blocks are made from, by sensor and id."""
+    by_tile: dict[TileIndex, list[BlockKey]] = {}
+    for key in blocks:
+        by_tile.setdefault(key.tile, []).append(key)
+    scenes = {}
+    for tile, keys in by_tile.items():
+        plan = read_plan(root, tile)
+        used = {name for key in keys for ids in plan["blocks"][str(key)].values() for name in ids}
+        scenes |= {plain["id"]: _scene(plain) for plain in plan["scenes"] if plain["id"] in used}
+    return sorted(scenes.values(), key=lambda scene: (scene.sensor, scene.id))
 
 
 def read_plan(root: str, tile: TileIndex) -> dict:
@@ -138,9 +144,8 @@ class PlanBlocks(beam.PTransform):
     source: ImagerySource
 
     def expand(self, tiles):
-        return tiles | "Search" >> beam.ParDo(_PlanTile(**vars(self))).with_outputs(
-            FAILED, main="requests"
-        )
+        search = _PlanTile(self.root, self.region, self.grid, self.rule, self.source)
+        return tiles | "Search" >> beam.ParDo(search).with_outputs(FAILED, main="requests")
 
 
 @dataclass
@@ -150,7 +155,6 @@ class _PlanTile(beam.DoFn):
     grid: Grid
     rule: PairRule
     source: ImagerySource
-    _count: dict = field(default_factory=dict)
 
     def setup(self):
         self._count = {

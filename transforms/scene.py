@@ -20,6 +20,20 @@ Bounds = tuple[float, float, float, float]
 """(west, south, east, north), degrees; west > east crosses the antimeridian."""
 
 
+def overlap(a: Bounds, b: Bounds) -> bool:
+    """Whether two boxes share a point."""
+    return (
+        a[1] <= b[3]
+        and b[1] <= a[3]
+        and any(w1 <= e2 and w2 <= e1 for w1, e1 in _spans(a) for w2, e2 in _spans(b))
+    )
+
+
+def _spans(bounds: Bounds) -> list[tuple[float, float]]:
+    west, _, east, _ = bounds
+    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+
+
 class SourceUnavailable(Exception):
     """The service or file could not be read now; the message names scene, band and reason."""
 

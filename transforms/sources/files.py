@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transforms.grid import GeoBox
 from transforms.period import Period
-from transforms.scene import Bounds, Raster, Scene
+from transforms.scene import Bounds, Raster, Scene, overlap
 from transforms.sources.assets import declared_crs
 from transforms.sources.catalog import read_items
 from transforms.sources.headers import check_scene
@@ -46,7 +46,12 @@ class FilesSource:
         """Pixels of `bands` on exactly `geobox`; see `ImagerySource.read`."""
         return read_scene(scene, geobox, bands)
 
-    def check(self, scene: Scene, bands: tuple[str, ...] | None = None) -> None:
+    def check(self, bounds: Bounds, period: Period) -> None:
+        """Open the headers of all scenes that would be used; see `ImagerySource.check`."""
+        for scene in self.search(bounds, period):
+            self.check_scene(scene)
+
+    def check_scene(self, scene: Scene, bands: tuple[str, ...] | None = None) -> None:
         """Open the headers of a scene's files before work starts; see `headers.check_scene`.
 
         Raises:
@@ -79,18 +84,3 @@ class _Index:
         if not found:
             raise ValueError(f"catalog {catalog}: it holds no STAC item")
         self.scenes = sorted(found.values(), key=lambda s: (s.start, s.id))
-
-
-def overlap(a: Bounds, b: Bounds) -> bool:
-    """Whether two boxes in degrees share a point; either may cross the antimeridian."""
-
-    def parts(west: float, east: float) -> list[tuple[float, float]]:
-        return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-
-    return (
-        a[1] <= b[3]
-        and b[1] <= a[3]
-        and any(
-            w1 <= e2 and w2 <= e1 for w1, e1 in parts(a[0], a[2]) for w2, e2 in parts(b[0], b[2])
-        )
-    )

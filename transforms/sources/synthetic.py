@@ -81,6 +81,9 @@ class SyntheticSource:
                     scenes += [self._scene(sensor, day, *cell) for cell in _cells(bounds)]
         return sorted(scenes, key=lambda s: (s.start, s.id))
 
+    def check(self, bounds: Bounds, period: Period) -> None:
+        """Nothing to check: the planet is always there."""
+
     def _scene(self, sensor: str, day: date, west: int, south: int) -> Scene:
         place = f"{'NS'[south < 0]}{abs(south):02d}{'EW'[west < 0]}{abs(west):03d}"
         if sensor == SENTINEL2:

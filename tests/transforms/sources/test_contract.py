@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from transforms.period import Period
-from transforms.scene import SENTINEL1, SENTINEL2
-from transforms.sources.files import overlap
+from transforms.scene import SENTINEL1, SENTINEL2, overlap
 
 
 def scene_of(case, sensor):

@@ -22,8 +22,8 @@ from tests.transforms.sources.made_scenes import (
 )
 from transforms.grid import GeoBox
 from transforms.period import Period
-from transforms.scene import SourceUnavailable
-from transforms.sources.files import FilesSource, overlap
+from transforms.scene import SourceUnavailable, overlap
+from transforms.sources.files import FilesSource
 
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 JUNE = Period(date(2024, 6, 1), date(2024, 7, 1))
@@ -75,7 +75,7 @@ class TestCatalogues:
         source = FilesSource("here")
         scene = source.search(WORLD, JUNE)[0]
         assert scene.link == "here/sar-a.json" and scene.assets[0].href == "here/sar-a_vv.tif"
-        source.check(scene)
+        source.check_scene(scene)
 
     def test_bounds_and_the_antimeridian(self, tmp_path):
         fiji = optical_item("fiji", "2024-06-10", BOX) | {"bbox": [179.2, -17.0, -179.6, -16.0]}
@@ -349,23 +349,23 @@ class TestWindows:
 class TestFiles:
     def check(self, folder, **files):
         source, scene = only_scene(folder, one_band("B02", "b.tif"), **files)
-        source.check(scene, bands=("B02",))
+        source.check_scene(scene, bands=("B02",))
 
     def test_good_files_pass(self, scenes_folder):
         source = FilesSource(str(scenes_folder))
         for scene in source.search(WORLD, JUNE):
-            source.check(scene, bands=scene.bands)
+            source.check_scene(scene, bands=scene.bands)
 
     def test_a_missing_band(self, scenes_folder):
         source = FilesSource(str(scenes_folder))
         scene = next(s for s in source.search(WORLD, JUNE) if s.id == "optical-a")
         with pytest.raises(ValueError, match="optical-a.*B01.*B12.*cloudlulc:missing_bands"):
-            source.check(scene)
+            source.check_scene(scene)
 
     def test_a_missing_file(self, tmp_path):
         source, scene = only_scene(tmp_path, one_band("B02", "gone.tif"))
         with pytest.raises(ValueError, match="one, band B02: .*gone.tif cannot be opened"):
-            source.check(scene, bands=("B02",))
+            source.check_scene(scene, bands=("B02",))
         with pytest.raises(SourceUnavailable, match="one, band B02: .*gone.tif cannot be read"):
             source.read(scene, BOX, ("B02",))
 
@@ -376,7 +376,7 @@ class TestFiles:
         path = tmp_path / "b.tif"
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
         with pytest.raises(ValueError, match="one, band B02: .*b.tif is truncated"):
-            source.check(scene, bands=("B02",))
+            source.check_scene(scene, bands=("B02",))
         with pytest.raises(SourceUnavailable, match="one, band B02: .*b.tif cannot be read"):
             source.read(scene, BOX, ("B02",))
 
@@ -387,22 +387,22 @@ class TestFiles:
         source, scene = only_scene(tmp_path, item)
         path = tmp_path / "b.tif"
         write_tif(path, pixels, BOX, interleave=interleave, compress="deflate")
-        source.check(scene, bands=("B02",))
+        source.check_scene(scene, bands=("B02",))
         path.write_bytes(path.read_bytes()[:-50])
         with pytest.raises(ValueError, match="band B02: .*b.tif is truncated"):
-            source.check(scene._replace(assets=(scene.asset("B02"),)), bands=("B02",))
+            source.check_scene(scene._replace(assets=(scene.asset("B02"),)), bands=("B02",))
 
     def test_what_is_no_geotiff(self, tmp_path):
         source, scene = only_scene(tmp_path, one_band("B02", "b.tif"))
         (tmp_path / "b.tif").write_text("<Error>no such key</Error>")
         with pytest.raises(ValueError, match="one, band B02: .*b.tif cannot be opened"):
-            source.check(scene, bands=("B02",))
+            source.check_scene(scene, bands=("B02",))
 
     def test_a_file_without_crs(self, tmp_path):
         source, scene = only_scene(tmp_path, one_band("B02", "b.tif"))
         write_tif(tmp_path / "b.tif", np.ones(BOX.shape, np.uint16), BOX, crs=None)
         with pytest.raises(ValueError, match="one, band B02: .*b.tif has no CRS"):
-            source.check(scene, bands=("B02",))
+            source.check_scene(scene, bands=("B02",))
         with pytest.raises(ValueError, match="one, band B02: .*b.tif has no CRS"):
             source.read(scene, BOX, ("B02",))
 
@@ -415,23 +415,23 @@ class TestFiles:
         turned = rasterio.Affine(10, 1, BOX.x0, 1, -10, BOX.y0)
         write_tif(tmp_path / "b.tif", np.ones(BOX.shape, np.uint16), BOX, transform=turned)
         with pytest.raises(ValueError, match="north-up"):
-            source.check(scene, bands=("B02",))
+            source.check_scene(scene, bands=("B02",))
 
     def test_a_band_number_that_the_file_has_not(self, tmp_path):
         bands = [{"name": "B08"}, {"name": "B02"}]
         item = one_band("data", "b.tif", bands=bands)
         source, scene = only_scene(tmp_path, item, b=(np.ones(BOX.shape, np.uint16), BOX))
         with pytest.raises(ValueError, match="has 1 bands, the item wants number 2"):
-            source.check(scene, bands=("B02",))
+            source.check_scene(scene, bands=("B02",))
 
     def test_integer_backscatter_without_nodata(self, tmp_path):
         item = sar_item("one", "2024-06-10", BOX)
         plane = np.full(BOX.shape, -1200, np.int16), BOX
         source, scene = only_scene(tmp_path, item, one_vv=plane, one_vh=plane)
         with pytest.raises(ValueError, match="int16 with nodata None.*raster:bands"):
-            source.check(scene)
+            source.check_scene(scene)
 
     def test_an_unknown_kind_of_address(self, tmp_path):
         source, scene = only_scene(tmp_path, one_band("B02", "ftp://host/b.tif"))
         with pytest.raises(ValueError, match="ftp://"):
-            source.check(scene, bands=("B02",))
+            source.check_scene(scene, bands=("B02",))

@@ -1,0 +1,36 @@
+"""Small checkpoints for tests of the pipeline."""
+
+from pathlib import Path
+
+import torch
+
+from model import checkpoint
+from model.inputs import INPUTS, InputSpec
+from model.legend import LULC6, Legend
+from model.network import CloudLULCNet, Config
+
+MICRO = Config(
+    stem=8,
+    dims=(8, 16, 24, 32),
+    optical_depths=(1, 1, 1, 1),
+    sar_depths=(1, 1, 1, 1),
+    tokens=16,
+    latent=8,
+    usmt_depth=1,
+    decoder=(16, 8),
+)
+
+
+def micro_checkpoint(path: Path, inputs: InputSpec = INPUTS, legend: Legend = LULC6) -> str:
+    """Write a checkpoint of a network with random weights; returns its path.
+
+    Its output is stretched, so that an untrained network gives maps of several classes.
+    """
+    torch.manual_seed(0)
+    network = CloudLULCNet(MICRO)
+    with torch.no_grad():
+        last = [m for m in network.modules() if getattr(m, "out_channels", 0) == MICRO.classes]
+        last[-1].weight *= 50
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(path, checkpoint.of_network(network, inputs, legend, 1.0, {"name": "micro"}))
+    return str(path)

@@ -1,0 +1,30 @@
+from collections import Counter
+
+import apache_beam as beam
+from apache_beam.testing.util import assert_that, equal_to
+
+from transforms.grid import BlockKey
+from transforms.limit import LimitConcurrency, lane
+from transforms.plan import BlockKeyCoder
+
+KEYS = [BlockKey(33, 1, 2, row, col) for row in range(10) for col in range(10)]
+
+
+def test_every_element_passes_once_and_unchanged():
+    elements = [(key, str(key)) for key in KEYS]
+    with beam.Pipeline(runner="FnApiRunner") as root:
+        assert_that(root | beam.Create(elements) | LimitConcurrency(7), equal_to(elements))
+
+
+def test_lanes_are_used_evenly_and_never_exceeded():
+    lanes = Counter(lane((key, None), 8) for key in KEYS)
+    assert set(lanes) == set(range(8))
+    assert max(lanes.values()) <= 3 * min(lanes.values())
+
+
+def test_keys_travel_in_13_bytes():
+    for key in (*KEYS, BlockKey(-60, 0, 111, 9, 9)):
+        encoded = BlockKeyCoder().encode(key)
+        assert len(encoded) == 13
+        assert BlockKeyCoder().decode(encoded) == key
+    assert isinstance(beam.coders.registry.get_coder(BlockKey), BlockKeyCoder)
