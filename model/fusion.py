@@ -41,6 +41,21 @@ class Pointwise(nn.Conv2d):
         return F.linear(x.permute(0, 2, 3, 1), weight, self.bias).permute(0, 3, 1, 2)
 
 
+class FarDepthwise(nn.Conv2d):
+    """Depthwise 7x7 convolution with dilation 3 of a (B,C,h,w) map, always in float32.
+
+    Its backward pass in bfloat16 is broken on the CPU (torch 2.13, channels last, maps of 32 pixels
+    and more): gradients of 1e34, nan, or a crash.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__(dim, dim, 7, padding=9, dilation=3, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float()).to(x.dtype)
+
+
 class DropPath(nn.Module):
     """Drops a residual branch of whole samples with probability `p` while training."""
 
@@ -123,7 +138,7 @@ class ORM(nn.Module):
         self.norm = LayerNorm2d(dim)
         self.reduce = Pointwise(dim, hidden)
         self.near = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.far = nn.Conv2d(hidden, hidden, 7, padding=9, dilation=3, groups=hidden)
+        self.far = FarDepthwise(hidden)
         self.score = Pointwise(3 * hidden, 1)
         nn.init.constant_(self.score.bias, 2.0)
         self.channel = None
@@ -190,7 +205,7 @@ class SHOI(nn.Module):
         self.value = Pointwise(dim, self.widths[0])
         self.gates = Pointwise(dim, total)
         self.near = nn.Conv2d(total, total, 5, padding=2, groups=total)
-        self.far = nn.Conv2d(total, total, 7, padding=9, dilation=3, groups=total)
+        self.far = FarDepthwise(total)
         nn.init.ones_(self.far.bias)  # gates start near 1, or a product of n of them would vanish
         self.lift = nn.ModuleList(
             Pointwise(a, b) for a, b in zip(self.widths, self.widths[1:], strict=False)
