@@ -13,6 +13,7 @@ import numpy as np
 from model.clouds import simulate_clouds
 from model.dataset import Patches
 from model.inputs import INPUTS
+from model.legend import IGNORE_INDEX
 
 UNKNOWN_CLOUD = 255.0
 """Value of `TrainingSample.clouded` where nobody knows, or where there is no optical image."""
@@ -27,6 +28,7 @@ class Augmentation(NamedTuple):
     no_sar: float = 0.07
     no_60m: float = 0.2  # B01 and B09 missing
     few_bands: float = 0.05  # one to six bands missing
+    footprint: float = 0.3  # only a rectangle holds data, as where a scene ends inside a chip
     gain: float = 0.05  # of the whole image and of each band
     offset: float = 60.0  # reflectance x 1e4, each band
     decibel: float = 0.7  # of both polarisations together and of each
@@ -83,7 +85,29 @@ def training_sample(
     elif rng.uniform() < how.few_bands / (1.0 - how.no_60m):
         missing = rng.choice(len(optical), int(rng.integers(1, 7)), replace=False)
     optical[missing] = INPUTS.optical.nodata
-    return TrainingSample(optical, sar, np.ascontiguousarray(label), clouded)
+    label = label.copy()
+    if rng.uniform() < how.footprint:
+        outside = _outside_footprint(label.shape, rng)
+        ends = rng.uniform()  # of both sensors, or of one of them
+        if ends < 0.85:
+            optical[:, outside] = INPUTS.optical.nodata
+            clouded[outside] = UNKNOWN_CLOUD
+        if ends < 0.7 or ends >= 0.85:
+            sar[:, outside] = _SAR_NODATA
+        label[outside & ~optical.any(axis=0) & (sar == _SAR_NODATA).all(axis=0)] = IGNORE_INDEX
+    return TrainingSample(optical, sar, label, clouded)
+
+
+def _outside_footprint(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(y, x) bool: outside of a rectangle that is at least a quarter of the crop's side long."""
+    outside = np.ones(shape, bool)
+    inside = []
+    for n in shape:
+        length = int(rng.integers(n // 4, n + 1))
+        start = int(rng.integers(n - length + 1))
+        inside.append(slice(start, start + length))
+    outside[tuple(inside)] = False
+    return outside
 
 
 def _regain(optical: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:

@@ -16,7 +16,7 @@ LAYERS = {
     "opt_clear": "Opt_S2_clear",
     "label": "Label",
 }
-UNCHANGED = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+UNCHANGED = Augmentation(*[0.0] * len(Augmentation._fields))
 
 
 def write(path, array):
@@ -213,3 +213,16 @@ def test_changes_of_gain_and_speckle_keep_nodata(make, tmp_path):
     assert (sample.optical == 0).sum() == 12 * 8 * 32
     assert not (sample.sar == -32768).any()
     assert np.abs(sample.sar / 100.0).max() < 60
+
+
+def test_outside_of_a_footprint_there_is_no_data_and_no_label_where_both_end(patches):
+    how = UNCHANGED._replace(footprint=1.0)
+    ended = set()
+    for seed in range(40):
+        sample = training_sample(patches, 0, 64, np.random.default_rng(seed), how)
+        no_optical = ~sample.optical.any(axis=0)
+        no_sar = (sample.sar == -32768).all(axis=0)
+        np.testing.assert_array_equal(sample.label == 255, no_optical & no_sar)
+        assert (~(no_optical | no_sar)).sum() >= 16 * 16
+        ended.add((bool(no_optical.any()), bool(no_sar.any())))
+    assert {(True, True), (True, False), (False, True)} <= ended
