@@ -13,6 +13,7 @@ from pipeline import launch, report
 from pipeline.cli import EXIT_FAILED, EXIT_OK
 from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest, from_dict, read_run
 from pipeline.region import load_region, shipped_regions
+from transforms.failures import failures_url, read_failures
 from transforms.layers import choose_layers
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
@@ -108,11 +109,11 @@ def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ..
         done = launch.execute(job, run, source, beam_args)
         say(report.job_line(done))
         if done.failed > run.max_failed:
-            for failure in launch.read_failures(run.out, job)[:5]:
+            for failure in read_failures(run.out, job)[:5]:
                 say(f"  {failure.key} ({failure.stage}): {failure.error}")
             say(
                 f"{job} failed: {done.failed} of {done.todo} keys, {run.max_failed} allowed; see "
-                f"{launch.failures_url(run.out, job)}; the next run tries them again"
+                f"{failures_url(run.out, job)}; the next run tries them again"
             )
             return EXIT_FAILED
     if jobs[-1] == "mosaic":

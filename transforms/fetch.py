@@ -29,7 +29,7 @@ def patiently(
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
 ) -> Callable[..., Raster]:
-    """`read` with exponential backoff: 0.5, 1, 2 s, each with up to as much jitter.
+    """`read` with exponential backoff: 0.25, 0.5, 1 s, each with up to as much jitter.
 
     Raises:
       SourceUnavailable: all attempts failed; the last one's error.
@@ -43,7 +43,7 @@ def patiently(
                 if attempt == ATTEMPTS - 1:
                     raise
                 # Jitter keeps the workers of a job from knocking in step.
-                sleep(0.5 * 2**attempt * (1 + jitter()))
+                sleep(0.25 * 2**attempt * (1 + jitter()))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     return read_again

@@ -108,7 +108,6 @@ class SyntheticSource:
             orbit=orbit,
             level=level,
             unit=unit,
-            link=f"synthetic:{self.seed}/{scene_id}",
             assets=tuple(
                 Asset(name, "synthetic:", scale=1e-4, nodata=0.0)
                 if name in reflectance

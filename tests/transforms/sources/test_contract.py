@@ -46,7 +46,7 @@ def test_periods_are_half_open(case, sensor):
 def test_scenes_carry_what_later_steps_need(case):
     for scene in case.source.search(case.bounds, case.period):
         assert scene.start <= (scene.time or scene.start) <= scene.end
-        assert scene.start.tzinfo is not None and scene.link and scene.assets
+        assert scene.start.tzinfo is not None and scene.assets
         assert scene.cloud is None or 0 <= scene.cloud <= 1
         if scene.sensor == SENTINEL1:
             assert scene.unit in ("dB", "linear") and scene.level in ("sigma0", "gamma0", "")
