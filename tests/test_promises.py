@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from planet import micro_checkpoint
 
@@ -191,6 +192,20 @@ def test_a_missing_sensor_is_mapped_flagged_and_counted(make_run, tmp_path, sens
     assert (maps[age][:] == -32768).all()
     if sensor == "sentinel-2":
         assert (maps["reliability"][:][mapped] == 0).all()
+
+
+def test_a_region_over_the_antimeridian_is_mapped_on_both_sides(make_run, tmp_path):
+    east, west = shapely.box(179.99, -17.01, 180, -17), shapely.box(-180, -17.01, -179.99, -17)
+    run = make_run(
+        tmp_path, region=Region("antimeridian", shapely.union(east, west)), product=ProductGrid()
+    )
+    assert {key.zone for key in run.blocks()} == {-60, -1}
+    reports = run_with_beam(run)
+    assert [r.failed for r in reports] == [0, 0, 0]
+    for name in ("S18E177", "S18W180"):
+        with rasterio.open(tmp_path / "product" / name / f"{name}_lulc.tif") as lulc:
+            assert lulc.shape == (120, 120)
+            assert (lulc.read(1) > 0).all()
 
 
 def test_a_small_convolution_maps_the_same_whether_cut_in_chips_or_not():

@@ -62,11 +62,21 @@ def product_tiles(region: BaseGeometry, grid: ProductGrid) -> list[ProductTile]:
       region: (multi)polygon, longitude and latitude in degrees, EPSG:4326.
 
     Returns:
-      Each tile clipped to the region's bounds, which are snapped outward to pixel edges.
+      Each tile clipped to the region's bounds, which are snapped outward to pixel edges; a region
+      over the antimeridian has bounds on either side of it.
 
     Raises:
       ValueError: the product's CRS does not cover the region.
     """
+    west, _, east, _ = region.bounds
+    if west > -180 or east < 180:
+        return sorted(_tiles_within_bounds(region, grid))
+    sides = (region.intersection(shapely.box(w, -90, w + 180, 90)) for w in (-180, 0))
+    tiles = {tile for side in sides if side.area > 0 for tile in _tiles_within_bounds(side, grid)}
+    return sorted(tiles)
+
+
+def _tiles_within_bounds(region: BaseGeometry, grid: ProductGrid) -> list[ProductTile]:
     projected = _project(region, grid.epsg)
     shapely.prepare(projected)
     edges = [edge / grid.resolution for edge in projected.bounds]
@@ -82,7 +92,7 @@ def product_tiles(region: BaseGeometry, grid: ProductGrid) -> list[ProductTile]:
             # The region may have several parts with nothing between them.
             if projected.intersection(shapely.box(*geobox.bounds)).area > 0:
                 tiles.append(ProductTile(grid.tile_name(x, y), geobox))
-    return sorted(tiles)
+    return tiles
 
 
 def _project(region: BaseGeometry, epsg: int) -> BaseGeometry:

@@ -65,3 +65,12 @@ def test_a_region_that_the_crs_does_not_cover():
         product_tiles(shapely.box(0, 80, 10, 90), ProductGrid(epsg=3031, resolution=10))
     with pytest.raises(ValueError, match="positive"):
         ProductGrid(resolution=0)
+
+
+def test_a_region_over_the_antimeridian_has_bounds_on_either_side():
+    region = shapely.union(
+        shapely.box(179.9, -17, 180, -16.9), shapely.box(-180, -17, -179.8, -16.9)
+    )
+    tiles = {tile.name: tile.geobox for tile in product_tiles(region, ProductGrid())}
+    assert set(tiles) == {"S18E177", "S18W180"}
+    assert (tiles["S18E177"].width, tiles["S18W180"].width) == (1200, 2400)
