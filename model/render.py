@@ -239,11 +239,11 @@ def observe(sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
         optical += 1e4 * rng.uniform(0.5, 1.4) * _PATH[:, None, None]
     else:
         optical += 1e4 * np.clip(rng.normal(0, 0.12), -0.1, 0.4) * _PATH[:, None, None]
-    gain = rng.uniform(0.82, 1.2) * rng.normal(1.0, 0.05, (12, 1, 1))
-    optical = optical * gain + rng.normal(0, 50, (12, 1, 1))
+    gain = rng.uniform(0.9, 1.1) * rng.normal(1.0, 0.03, (12, 1, 1))
+    optical = optical * gain + rng.normal(0, 40, (12, 1, 1))
     optical += rng.uniform(5, 25) * rng.standard_normal(optical.shape, np.float32)
 
-    sar = sample.sar + rng.normal(0, 1.0) + rng.normal(0, 0.7, (2, 1, 1))
+    sar = sample.sar + rng.normal(0, 0.8) + rng.normal(0, 0.4, (2, 1, 1))
     wind = gaussian_filter((sample.label == WATER).astype(np.float32), 1)
     sar = sar + wind * rng.uniform(-3, 4) * np.array([1.0, 0.7])[:, None, None]
     power = 10.0 ** (sar / 10.0)

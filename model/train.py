@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model import resume as training_state
 from model.anchor import SemanticAnchor
 from model.augment import Augmentation, TrainingSample, training_sample
-from model.checkpoint import Checkpoint, of_network
+from model.checkpoint import Checkpoint, load, of_network
 from model.checkpoint import save as save_checkpoint
 from model.dataset import Patches, decode
 from model.inputs import INPUTS
@@ -42,6 +42,7 @@ def train(
     dataset: str | Path,
     out: str | Path,
     preset: str = "tiny",
+    start: str | Path | None = None,
     steps: int = 40_000,
     batch: int = 16,
     crop: int = 256,
@@ -69,6 +70,8 @@ def train(
       dataset: root of the data set; see `model.dataset`. Checked as a whole before the first step.
       out: folder of the run; created.
       preset: name of a config in `PRESETS`.
+      start: checkpoint whose weights and band statistics are taken at the first step; its config
+        has to be the preset's. None: random weights, statistics of this data set.
       steps: optimiser steps in all; the learning rate falls as a cosine to 0 at the last.
       batch: crops per step.
       crop: pixels per side of a crop, a multiple of 32, at most the patches' size.
@@ -115,15 +118,25 @@ def train(
     autocast = torch.autocast(device, torch.bfloat16) if fast else contextlib.nullcontext()
     if loss.classes is None and balance:
         loss = LossWeights(**{**vars(loss), "classes": class_weights(patches.label)})
+    first = None if start is None else load(start)
+    if first is not None and first.config != PRESETS[preset]:
+        raise ValueError(
+            f"start {start}: got config {first.config}, expected preset {preset!r}: "
+            f"{PRESETS[preset]}"
+        )
     arguments = {
-        "preset": preset, "steps": steps, "batch": batch, "crop": crop, "lr": lr,
+        "preset": preset, "start": first and first.digest, "steps": steps, "batch": batch,
+        "crop": crop, "lr": lr,
         "warmup": warmup, "seed": seed, "bf16": fast, "loss": json.loads(json.dumps(vars(loss))),
         "augmentation": augmentation._asdict(), "patches": len(patches.label),
     }  # fmt: skip
 
     torch.manual_seed(seed)
     network = CloudLULCNet(PRESETS[preset])
-    network.set_statistics(*statistics(network, patches))
+    if first is None:
+        network.set_statistics(*statistics(network, patches))
+    else:
+        network.load_state_dict(first.state)
     network = network.to(device, memory_format=torch.channels_last)
     anchor = SemanticAnchor(PRESETS[preset]).to(device)
     optimizer = torch.optim.AdamW(

@@ -105,6 +105,17 @@ def test_another_seed_gives_other_weights(dataset, tmp_path):
     assert any(not torch.equal(v, b.state[k]) for k, v in a.state.items())
 
 
+def test_a_run_can_start_from_a_checkpoint(dataset, tmp_path):
+    arguments = {"report": lambda _: None, **SHORT}
+    first = train(dataset, tmp_path / "first", steps=4, lr=4e-3, **arguments)
+    path = tmp_path / "first" / "checkpoint.safetensors"
+    second = train(dataset, tmp_path / "second", steps=1, lr=1e-9, start=path, **arguments)
+    for name, value in first.state.items():
+        torch.testing.assert_close(second.state[name], value, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="expected preset 'tiny'"):
+        train(dataset, tmp_path / "third", start=path, **(arguments | {"preset": "tiny"}))
+
+
 def test_a_run_does_not_go_on_with_other_arguments(dataset, tmp_path):
     train(dataset, tmp_path, steps=4, stop_at=2, report=lambda _: None, **SHORT)
     with pytest.raises(ValueError, match=r"made with other arguments .*'lr'"):
