@@ -146,11 +146,20 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="folder in the layout of CloudLULC-Set")
     parser.add_argument("--out", required=True, help="folder for checkpoints and metrics")
     parser.add_argument("--preset", default="tiny", help="tiny, base or large (default: tiny)")
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--batch", type=int, default=8, help="crops per step (default: 8)")
+    parser.add_argument("--start", help="checkpoint to start from (default: random weights)")
+    parser.add_argument("--steps", type=int, default=40_000, help="in all (default: 40000)")
+    parser.add_argument("--batch", type=int, default=16, help="crops per step (default: 16)")
     parser.add_argument("--crop", type=int, default=256, help="side of a crop, px (default: 256)")
-    parser.add_argument("--lr", type=float, default=4e-4, help="peak learning rate")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lr", type=float, default=4e-4, help="peak rate (default: 4e-4)")
+    parser.add_argument("--warmup", type=int, default=1500, help="steps to the peak rate")
+    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between saved states")
+    parser.add_argument(
+        "--validate-every", type=int, default=1000, help="steps between validations"
+    )
+    parser.add_argument(
+        "--card", help="JSON file for the checkpoint's card: data, licences, limits"
+    )
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(

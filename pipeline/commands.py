@@ -19,6 +19,7 @@ from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.scene import SourceUnavailable
 from transforms.sources import open_source
+from transforms.store import read_json
 
 Command = Callable[[argparse.Namespace, list[str]], int]
 
@@ -145,11 +146,14 @@ def info(args: argparse.Namespace, beam_args: list[str]) -> int:
 
 
 def train(args: argparse.Namespace, beam_args: list[str]) -> int:
-    """Train the network on a folder in the layout of CloudLULC-Set."""
+    """Train the network on a folder in the layout of CloudLULC-Set; a stopped run goes on."""
     from model.train import train as train_network
 
     options = {k: v for k, v in vars(args).items() if k not in ("command", "dataset", "out")}
-    print(train_network(args.dataset, args.out, **options))
+    if args.card:
+        options["card"] = read_json(absolute(args.card))
+    checkpoint = train_network(args.dataset, args.out, report=say, **options)
+    print(f"{args.out}/checkpoint.safetensors {checkpoint.digest}")
     return EXIT_OK
 
 
