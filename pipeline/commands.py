@@ -19,7 +19,7 @@ from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.scene import SourceUnavailable
 from transforms.sources import open_source
-from transforms.store import read_json
+from transforms.store import exists, read_json
 
 Command = Callable[[argparse.Namespace, list[str]], int]
 
@@ -151,7 +151,9 @@ def train(args: argparse.Namespace, beam_args: list[str]) -> int:
 
     options = {k: v for k, v in vars(args).items() if k not in ("command", "dataset", "out")}
     if args.card:
-        options["card"] = read_json(absolute(args.card))
+        if not exists(args.card):
+            raise ValueError(f"--card: there is no file {args.card}")
+        options["card"] = read_json(args.card)
     checkpoint = train_network(args.dataset, args.out, report=say, **options)
     print(f"{args.out}/checkpoint.safetensors {checkpoint.digest}")
     return EXIT_OK
