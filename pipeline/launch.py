@@ -19,12 +19,19 @@ from transforms.failures import read_failures
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, finished_blocks
 from transforms.plan import plan_url, read_plan
-from transforms.product import collection_url
+from transforms.product import collection_url, item_url
 from transforms.publish import publish_collection
 from transforms.scene import ImagerySource
 from transforms.store import exists
 
 JOBS = ("ingest", "classify", "mosaic")
+
+WRITTEN = {
+    "ingest": "fetch: blocks written",
+    "classify": "classify: blocks written",
+    "mosaic": "mosaic: tiles written",
+}
+"""The counter of each job that counts its finished keys."""
 
 RUNNERS = {"DirectRunner": "FnApiRunner"}
 """Beam's own DirectRunner tries to download another runner first: the alias names ours."""
@@ -73,7 +80,7 @@ def finished_classify(run: RunConfig) -> int:
 
 
 def finished_mosaic(run: RunConfig) -> int:
-    return len(run.product_tiles()) - len(run.tiles_to_publish())
+    return sum(exists(item_url(run.out, tile.name)) for tile in run.product_tiles())
 
 
 def left(run: RunConfig, job: str) -> int:
@@ -130,7 +137,7 @@ def execute(
         publish_collection(run.product_tiles(), run.publication())
     failed = len(read_failures(run.out, job))
     seconds = time.monotonic() - began
-    return JobReport(job, todo, finished() - before, failed, seconds, counters)
+    return JobReport(job, todo, counters.get(WRITTEN[job], 0), failed, seconds, counters)
 
 
 def beam_options(beam_args: list[str]) -> PipelineOptions:
