@@ -35,7 +35,17 @@ def _synthetic(text: str) -> ImagerySource:
     return SyntheticSource(**options)
 
 
-SOURCES: dict[str, Callable[[str], ImagerySource]] = {"files": _files, "synthetic": _synthetic}
+def _earthengine(text: str) -> ImagerySource:
+    from transforms.sources.earthengine import open_earthengine
+
+    return open_earthengine(text)
+
+
+SOURCES: dict[str, Callable[[str], ImagerySource]] = {
+    "files": _files,
+    "synthetic": _synthetic,
+    "earthengine": _earthengine,
+}
 
 
 def open_source(spec: str) -> ImagerySource:

@@ -13,6 +13,7 @@ from tests.transforms.sources.made_scenes import BOX, footprint, write_scenes
 from transforms.grid import GeoBox
 from transforms.period import Period
 from transforms.scene import SENTINEL1, SENTINEL2, Bounds, ImagerySource
+from transforms.sources import open_source
 from transforms.sources.files import FilesSource
 from transforms.sources.synthetic import SyntheticSource
 
@@ -57,8 +58,22 @@ def _sample(request) -> Case:
     return Case(source, scene.footprint, period, box)
 
 
+@pytest.fixture(scope="session")
+def earth_engine():
+    from tests.servers.earth_engine import serve
+
+    yield from serve()
+
+
+def _earthengine(request) -> Case:
+    server = request.getfixturevalue("earth_engine")
+    box = GeoBox(32633, 520_000.0, 5_150_000.0, 10.0, 64, 56)
+    source = open_source(f"earthengine:test-project,url={server.url},anonymous=1")
+    return Case(source, tuple(footprint(box)), _JUNE, box)
+
+
 _JUNE = Period(date(2024, 6, 1), date(2024, 7, 1))
-CASES = {"files": _files, "synthetic": _synthetic, "sample": _sample}
+CASES = {"files": _files, "synthetic": _synthetic, "sample": _sample, "earthengine": _earthengine}
 
 
 @pytest.fixture(params=CASES)
