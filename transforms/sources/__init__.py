@@ -35,6 +35,12 @@ def _synthetic(text: str) -> ImagerySource:
     return SyntheticSource(**options)
 
 
+def _stac(text: str) -> ImagerySource:
+    from transforms.sources.stac import open_stac
+
+    return open_stac(text)
+
+
 def _earthengine(text: str) -> ImagerySource:
     from transforms.sources.earthengine import open_earthengine
 
@@ -43,6 +49,7 @@ def _earthengine(text: str) -> ImagerySource:
 
 SOURCES: dict[str, Callable[[str], ImagerySource]] = {
     "files": _files,
+    "stac": _stac,
     "synthetic": _synthetic,
     "earthengine": _earthengine,
 }

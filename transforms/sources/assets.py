@@ -155,11 +155,11 @@ def _values(band: str, item: dict, fields: dict) -> tuple[float, float, float | 
         if any(k.endswith(":boa_offset_applied") and v for k, v in properties.items()):
             offset = 0.0  # taken off already, whatever raster:offset says
         elif offset is None:
-            offset = -0.1 if _baseline(properties, item["id"]) >= (4, 0) else 0.0
+            offset = -0.1 if processing_baseline(properties, item["id"]) >= (4, 0) else 0.0
     return (1.0 if scale is None else scale), (0.0 if offset is None else offset), nodata
 
 
-def _baseline(properties: dict, item_id: str) -> tuple[int, int]:
+def processing_baseline(properties: dict, item_id: str) -> tuple[int, int]:
     """Processing baseline (4, 0) of "04.00" or of a product id with "_N0400_"; (0, 0) if unsaid."""
     for field in ("s2:processing_baseline", "processing:version"):
         found = re.fullmatch(r"(\d+)\.(\d+)", str(properties.get(field, "")))

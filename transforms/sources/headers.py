@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import fsspec
 import numpy as np
@@ -20,8 +21,14 @@ GDAL_SETTINGS = {
     "GDAL_INGESTED_BYTES_AT_OPEN": 32768,  # a COG's header in one request
     "GDAL_HTTP_MAX_RETRY": 3,
     "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_HTTP_MULTIPLEX": True,  # one connection, many requests in flight
+    "GDAL_HTTP_VERSION": "2TLS",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": True,  # the tiles of a row in one request
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,  # s
     "VSI_CACHE": True,
 }
+
+_failed: set[str] = set()  # of this process; what cannot be opened now
 
 
 def open_asset(asset: Asset) -> DatasetReader:
@@ -29,14 +36,37 @@ def open_asset(asset: Asset) -> DatasetReader:
 
     Raises:
       RasterioError: GDAL cannot.
-      ValueError: of an address that is neither local, gs:// nor https://.
+      ValueError: of an address that is neither local, gs://, s3:// nor https://.
     """
-    return rasterio.open(_gdal_path(asset.href))
+    path = _gdal_path(asset.href)
+    again = rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path) if path in _failed else nullcontext()
+    try:
+        with again:
+            dataset = rasterio.open(path)
+    except RasterioError:
+        _failed.add(path)
+        raise
+    _failed.discard(path)
+    return dataset
+
+
+def ask_again(asset: Asset) -> None:
+    """Have the file really read when it is opened next, for it just failed.
+
+    GDAL keeps for the life of the process that a file could not be opened, and what was left of
+    an answer that was cut short.
+    """
+    _failed.add(_gdal_path(asset.href))
 
 
 def check_georeference(scene: Scene, asset: Asset, dataset: DatasetReader) -> None:
     """Raises ValueError unless the file has the band, a CRS and a north-up grid."""
     where = f"scene {scene.id}, band {asset.band}: {asset.href}"
+    if not dataset.crs and dataset.gcps[0]:
+        raise ValueError(
+            f"{where} carries only ground control points, as raw GRD does; "
+            f"take it from a terrain-corrected collection"
+        )
     if not dataset.crs:
         raise ValueError(f"{where} has no CRS; write it into the file, an item's is not enough")
     t = dataset.transform
@@ -139,11 +169,21 @@ def _check_length(where: str, asset: Asset, dataset: DatasetReader) -> None:
                 )
 
 
+_GDAL_PREFIXES = {
+    "gs": "/vsigs/",
+    "s3": "/vsis3/",
+    "https": "/vsicurl/https://",
+    "http": "/vsicurl/http://",
+}
+
+
 def _gdal_path(href: str) -> str:
     if "://" not in href:
         return href
     scheme, _, path = href.partition("://")
-    prefix = {"gs": "/vsigs/", "https": "/vsicurl/https://", "http": "/vsicurl/http://"}.get(scheme)
+    prefix = _GDAL_PREFIXES.get(scheme)
     if prefix is None:
-        raise ValueError(f"asset {href}: got {scheme}://, expected a local path, gs:// or https://")
+        raise ValueError(
+            f"asset {href}: got {scheme}://, expected a local path, gs://, s3:// or https://"
+        )
     return prefix + path

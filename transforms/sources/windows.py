@@ -7,7 +7,10 @@ overlap, and GDAL's warper chooses its approximations per window.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +22,13 @@ from rasterio.windows import Window
 
 from transforms.grid import GeoBox
 from transforms.scene import QUALITY_BANDS, Asset, Raster, Scene, SourceUnavailable
-from transforms.sources.headers import GDAL_SETTINGS, check_georeference, nodata_of, open_asset
+from transforms.sources.headers import (
+    GDAL_SETTINGS,
+    ask_again,
+    check_georeference,
+    nodata_of,
+    open_asset,
+)
 
 ON_GRID = 1e-6
 """How far a corner may lie from the file's pixel grid and still be on it, px."""
@@ -38,11 +47,33 @@ class _Plane(NamedTuple):
         return self.inside & ~_equals(self.values, self.nodata)
 
 
-def read_scene(scene: Scene, geobox: GeoBox, bands: tuple[str, ...]) -> Raster:
+Attempt = Callable[[Callable[[str], _Plane], Asset], _Plane]
+"""Calls a reader with an asset's href, perhaps signed; on failure perhaps again."""
+
+
+def read_once(read: Callable[[str], _Plane], asset: Asset) -> _Plane:
+    """The `Attempt` of files that need no signature: GDAL asks again where it makes sense."""
+    return read(asset.href)
+
+
+def read_scene(
+    scene: Scene,
+    geobox: GeoBox,
+    bands: tuple[str, ...],
+    attempt: Attempt = read_once,
+    settings: Mapping[str, object] = MappingProxyType(GDAL_SETTINGS),
+) -> Raster:
     """Pixels of `bands` on exactly `geobox`, in the order asked for.
 
     Off the file's grid: bilinear between the valid ones of the four nearest pixels, nodata where
     the nearest one is nodata; `SCL` takes the nearest.
+
+    Args:
+      scene: the scene.
+      geobox: where.
+      bands: which.
+      attempt: how one band is read.
+      settings: of GDAL.
 
     Raises:
       SourceUnavailable: a file could not be read.
@@ -50,14 +81,23 @@ def read_scene(scene: Scene, geobox: GeoBox, bands: tuple[str, ...]) -> Raster:
     """
     assets = [_asset(scene, band) for band in bands]
     planes, points = [], {}
-    with rasterio.Env(**GDAL_SETTINGS), ExitStack() as stack:
+    with rasterio.Env(**settings), ExitStack() as stack:
         opened: dict[str, DatasetReader] = {}
+
+        def read_plane(asset: Asset, href: str) -> _Plane:
+            if href not in opened:
+                opened[href] = stack.enter_context(open_asset(asset._replace(href=href)))
+            try:
+                check_georeference(scene, asset, opened[href])
+                return _read_plane(scene, asset, opened[href], geobox, points)
+            except RasterioError:
+                opened.pop(href).close()
+                ask_again(asset._replace(href=href))
+                raise
+
         for asset in assets:
             try:
-                if asset.href not in opened:
-                    opened[asset.href] = stack.enter_context(open_asset(asset))
-                check_georeference(scene, asset, opened[asset.href])
-                planes.append(_read_plane(scene, asset, opened[asset.href], geobox, points))
+                planes.append(attempt(partial(read_plane, asset), asset))
             except RasterioError as error:
                 raise SourceUnavailable(
                     f"scene {scene.id}, band {asset.band}: {asset.href} cannot be read: {error}"
@@ -207,12 +247,13 @@ def _equals(values: np.ndarray, nodata: float | None) -> np.ndarray:
 
 def _stack(scene: Scene, geobox: GeoBox, bands: tuple[str, ...], planes: list[_Plane]) -> Raster:
     """The planes in one array, with one value where there is no pixel."""
+    dtype = np.result_type(*(p.values.dtype for p in planes))
     nodata = next(
         (p.nodata for b, p in zip(bands, planes, strict=True) if b not in QUALITY_BANDS),
         # 0 % is a probability, 0 of SCL is nodata.
         255 if "CLOUD_PROBABILITY" in bands else 0,
     )
-    dtype = np.result_type(*(p.values.dtype for p in planes))
+    nodata = np.nan if dtype.kind == "f" else nodata
     out = np.full((len(bands), *geobox.shape), nodata, dtype)
     for target, band, plane in zip(out, bands, planes, strict=True):
         # Holes of a cloud probability keep their own value: the common one may mean "clear".

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +10,16 @@ from typing import NamedTuple
 import pytest
 import rasterio
 
+from tests.servers.cog_server import CogServer, serving
+from tests.servers.stac_api import stac_api
+from tests.transforms.sources import made_cogs
 from tests.transforms.sources.made_scenes import BOX, footprint, write_scenes
 from transforms.grid import GeoBox
 from transforms.period import Period
 from transforms.scene import SENTINEL1, SENTINEL2, Bounds, ImagerySource
 from transforms.sources import open_source
 from transforms.sources.files import FilesSource
+from transforms.sources.stac import StacSource
 from transforms.sources.synthetic import SyntheticSource
 
 SAMPLE = Path(__file__).parents[3] / "data" / "sample" / "catalog.json"
@@ -32,6 +37,42 @@ class Case(NamedTuple):
 @pytest.fixture(scope="session")
 def scenes_folder(tmp_path_factory) -> Path:
     return write_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+class Cogs(NamedTuple):
+    """A web server with the made COGs."""
+
+    url: str
+    server: CogServer
+
+
+class Api(NamedTuple):
+    """A STAC API whose items point to the made COGs."""
+
+    url: str
+    cogs: Cogs
+
+
+@pytest.fixture(scope="session")
+def cogs(tmp_path_factory) -> Iterator[Cogs]:
+    server = CogServer(tmp_path_factory.mktemp("web"))
+    made_cogs.write_cogs(server.folder)
+    with serving(server.answer) as url:
+        yield Cogs(url, server)
+
+
+@pytest.fixture(scope="session")
+def api(cogs, tmp_path_factory) -> Iterator[Api]:
+    with stac_api(made_cogs.items(cogs.url), tmp_path_factory.mktemp("api")) as url:
+        yield Api(url, cogs)
+
+
+def _stac(request) -> Case:
+    api = request.getfixturevalue("api")
+    box = made_cogs.BOX
+    inner = box._replace(x0=box.x0 + 300, y0=box.y0 - 240, width=64, height=56)
+    source = StacSource(made_cogs.catalog(api.url))
+    return Case(source, tuple(footprint(box)), _JUNE, inner)
 
 
 def _files(request) -> Case:
@@ -73,7 +114,13 @@ def _earthengine(request) -> Case:
 
 
 _JUNE = Period(date(2024, 6, 1), date(2024, 7, 1))
-CASES = {"files": _files, "synthetic": _synthetic, "sample": _sample, "earthengine": _earthengine}
+CASES = {
+    "files": _files,
+    "stac": _stac,
+    "synthetic": _synthetic,
+    "sample": _sample,
+    "earthengine": _earthengine,
+}
 
 
 @pytest.fixture(params=CASES)
