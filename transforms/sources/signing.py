@@ -61,13 +61,6 @@ class Signer:
         for name in ("rasterio._env", "rasterio._err", "rasterio._base", "rasterio._io"):
             logging.getLogger(name).addFilter(_WITHOUT_QUERIES)
 
-    def signs(self, href: str) -> bool:
-        """Whether the href is one that needs a token."""
-        parts = urlsplit(href)
-        return parts.scheme in ("http", "https") and (parts.hostname or "").endswith(
-            self.catalog.signed_host
-        )
-
     def sign(self, href: str) -> str:
         """The href with a token that is good for a while.
 
@@ -110,6 +103,13 @@ class Signer:
                 f"token service {url} answers {status} without token and msft:expiry; see whether "
                 f"{KEY_VARIABLE} holds a valid key and the container is one of the catalogue's"
             ) from error
+
+
+def is_signed(catalog: Catalog, href: str) -> bool:
+    """Whether the href lies on the hosts whose files need a token."""
+    parts = urlsplit(href)
+    web = parts.scheme in ("http", "https")
+    return web and (parts.hostname or "").endswith(catalog.signed_host)
 
 
 def _container(href: str) -> str:

@@ -29,13 +29,15 @@ from transforms.sources.granules import newest, scene_of
 from transforms.sources.headers import GDAL_SETTINGS
 from transforms.sources.patience import PATIENCE, Patience, Transient
 from transforms.sources.presets import Catalog, Product, open_catalog
-from transforms.sources.signing import Signer
+from transforms.sources.signing import Signer, is_signed
 from transforms.sources.stac_client import CatalogClient
 from transforms.sources.windows import read_scene
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_FINAL = {"400", "401", "403", "404", "410"}  # answers that asking again does not change
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
@@ -206,22 +208,21 @@ class StacSource:
             # Neither message nor chain may carry the token: they are logged and written.
             reason = str(error).replace(signed.removeprefix(href), "")
         message = f"{where}: {href} cannot be read: {reason}"
-        refused = re.search(r"\b(?:response code: |HTTP )?(40[0134]|410)\b", reason)
-        if signer and "403" in reason:
+        status = re.search(r"response code: (\d+)", reason)
+        if signer and status and status[1] == "403":
             signer.forget(signed)
-        elif refused:
+        elif status and status[1] in _FINAL:
             raise SourceUnavailable(message)
         raise Transient(message)
 
     def _signer(self, href: str) -> Signer | None:
         """Of the catalogue whose hosts the href is on."""
         for catalog in self._catalogs():
-            if catalog.signing == "planetary-computer":
-                signer = self._signers.setdefault(
-                    catalog.name, Signer(catalog, self.patience, self.now, self.timeout)
-                )
-                if signer.signs(href):
-                    return signer
+            if catalog.signing == "planetary-computer" and is_signed(catalog, href):
+                if catalog.name not in self._signers:
+                    signer = Signer(catalog, self.patience, self.now, self.timeout)
+                    self._signers[catalog.name] = signer
+                return self._signers[catalog.name]
         return None
 
     def _s3_settings(self) -> dict:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pystac.errors import STACError, STACTypeError
 from pystac_client import Client
 from pystac_client.conformance import ConformanceClasses
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
@@ -88,6 +90,10 @@ class CatalogClient:
                 ) from error
             raise SourceUnavailable(
                 f"{where}: {self.catalog.url} answers {status}: {str(error)[:200]}"
+            ) from error
+        except (ClientTypeError, STACError, STACTypeError) as error:
+            raise ValueError(
+                f"{where}: {self.catalog.url} is not the landing page of a STAC API: {error}"
             ) from error
 
 

@@ -342,8 +342,11 @@ class TestCheck:
             StacSource(absent, patience=HASTY).check(BOUNDS, JUNE)
 
     def test_a_web_page_is_not_an_api(self, cogs):
-        with pytest.raises((ValueError, SourceUnavailable), match="made"):
+        with pytest.raises(ValueError, match="made, landing page"):
             source(cogs.url).check(BOUNDS, JUNE)
+        (cogs.server.folder / "other").write_text('{"title": "some other API"}')
+        with pytest.raises(ValueError, match="is not the landing page of a STAC API"):
+            source(f"{cogs.url}/other").check(BOUNDS, JUNE)
 
     def test_keys_that_are_needed_are_named(self, api, monkeypatch):
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
