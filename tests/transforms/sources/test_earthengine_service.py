@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -168,37 +169,47 @@ def test_backoff_returns_what_came_at_last():
     assert Backoff(sleep=no_sleep).run("x", call) == "pixels"
 
 
+class InFlight:
+    """Holds every plane for a while and notes which services, and how many, were at work."""
+
+    def __init__(self):
+        self.lock, self.running, self.seen = threading.Lock(), [], []
+
+    def at(self, service: str):
+        def change(image, band, geobox, values, mask):
+            with self.lock:
+                self.running.append(service)
+                self.seen.append(list(self.running))
+            time.sleep(0.6)  # time enough for a request too many to arrive
+            with self.lock:
+                self.running.remove(service)
+            return values, mask
+
+        return change
+
+
 def test_a_process_has_a_cap_on_its_requests(server):
-    source = make_source(server)
+    source, flight = make_source(server), InFlight()
     scene = find(source, SENTINEL1)
-    lock, running, most = threading.Lock(), [0], [0]
-    full = threading.Event()
-
-    def count(image, band, geobox, values, mask):
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-            if running[0] == PROCESS_REQUESTS:
-                full.set()
-        full.wait(10)  # until as many are in flight as may be
-        with lock:
-            running[0] -= 1
-        return values, mask
-
-    server.archive = PlanetArchive(change=count)
-    with ThreadPoolExecutor(2 * PROCESS_REQUESTS) as pool:
-        reads = [pool.submit(source.read, scene, BOX, ("VV",)) for _ in range(2 * PROCESS_REQUESTS)]
+    server.archive = PlanetArchive(change=flight.at("here"))
+    count = PROCESS_REQUESTS + 4
+    with ThreadPoolExecutor(count) as pool:
+        reads = [pool.submit(source.read, scene, BOX, ("VV",)) for _ in range(count)]
         [read.result() for read in reads]
-    assert most[0] == PROCESS_REQUESTS < MAX_REQUESTS == source.max_requests
+    assert max(map(len, flight.seen)) == PROCESS_REQUESTS < MAX_REQUESTS == source.max_requests
 
 
 def test_two_services_take_turns_in_one_process(server):
-    with EarthEngineServer(PlanetArchive(SyntheticSource(seed=9))) as other:
+    flight = InFlight()
+    with EarthEngineServer() as other:
         here, there = make_source(server), make_source(other)
         scene = find(here, SENTINEL1)
+        server.archive = PlanetArchive(change=flight.at("here"))
+        other.archive = PlanetArchive(SyntheticSource(seed=9), change=flight.at("there"))
         with ThreadPoolExecutor(4) as pool:
-            reads = [pool.submit(source.read, scene, BOX, ("VV",)) for source in (here, there) * 3]
+            reads = [pool.submit(source.read, scene, BOX, ("VV",)) for source in (here, there) * 2]
             rasters = [read.result().pixels.tobytes() for read in reads]
+    assert {len(set(running)) for running in flight.seen} == {1}
     assert len(set(rasters[::2])) == 1 == len(set(rasters[1::2])) and rasters[0] != rasters[1]
 
 
