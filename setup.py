@@ -54,6 +54,8 @@ setup(
             "pytest>=9.2",
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8",
+            "python-hcl2>=8.1",
+            "pyyaml>=6",
             "rio-cogeo>=7",
             "rioxarray>=0.19",
             "ruff>=0.17",
