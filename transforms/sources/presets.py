@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from transforms.scene import SENTINEL1, SENTINEL2
 from transforms.sources.assets import BANDS
@@ -217,13 +217,25 @@ def _table(document: Any, kind: type, where: str) -> dict:
     unknown = sorted(set(document) - set(known))
     if unknown:
         raise ValueError(f"{where}: unknown {unknown}, expected some of {', '.join(known)}")
-    numbers = (int, float)
-    kinds = {
-        str: str, bool: bool, int: int, float | None: numbers, str | float: (str, *numbers),
-    }  # fmt: skip
-    hints = get_type_hints(kind)
     for name, value in document.items():
-        wanted = kinds.get(hints[name], dict if name != "collections" else list)
-        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-            raise ValueError(f"{where}.{name} is {value!r}, expected {hints[name]}")
+        wanted = _KINDS.get(name, (str,))
+        # A bool is an int to Python, not to a reader.
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted != (bool,)):
+            expected = " or ".join(k.__name__ for k in wanted)
+            raise ValueError(f"{where}.{name} is {value!r}, expected {expected}")
     return dict(document)
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "optical": (dict,),
+    "sar": (dict,),
+    "assets": (dict,),
+    "collections": (list,),
+    "page": (int,),
+    "s3_https": (bool,),
+    "terrain_corrected": (bool,),
+    "offset": (str, int, float),
+    "scale": (int, float),
+    "nodata": (int, float),
+}
+"""What TOML and JSON make of a field; text, where it is not here."""
