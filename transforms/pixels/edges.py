@@ -16,7 +16,7 @@ from transforms.pixels.sentinel1 import mask_border_noise, to_backscatter
 from transforms.pixels.sentinel2 import has_data
 from transforms.scene import QUALITY_BANDS, SENTINEL1, Raster, Scene
 
-STRIPE_WIDTH = 10
+STRIPE_WIDTH = 4
 """How far a stripe of partial bands reaches in from the edge, px."""
 
 _PATCH = 8  # px: fewer equal pixels inside of a scene may be chance
@@ -76,8 +76,10 @@ def _stripes(
     outside = ~valid | zeros
     whole = _patches(valid & ~zeros & empty.all(axis=0), outside)
     half = valid & ~zeros & (empty.mean(axis=0) >= 0.5)
-    reached = ndimage.binary_dilation(outside, _EIGHT, STRIPE_WIDTH, mask=outside | half)
-    return whole | (reached & half if outside.any() else np.zeros_like(half))
+    if not outside.any():
+        return whole
+    start = outside | whole
+    return whole | (half & ndimage.binary_dilation(start, _EIGHT, STRIPE_WIDTH, mask=start | half))
 
 
 def _patches(found: np.ndarray, outside: np.ndarray) -> np.ndarray:
