@@ -35,6 +35,8 @@ class Validation(NamedTuple):
         def plain(value):
             if isinstance(value, dict):
                 return {k: plain(v) for k, v in value.items()}
+            if isinstance(value, int):
+                return value
             return None if np.isnan(value) else round(float(value), 4)
 
         return plain(self._asdict())
