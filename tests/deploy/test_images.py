@@ -303,12 +303,13 @@ def commands_of(document: Path) -> list[list[str]]:
     """The `cloudlulc ...` command lines in the code blocks of a Markdown file."""
     blocks = re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line)[1:] for line in lines if line.startswith("cloudlulc ")]
+    commands = [line.split(" > ")[0] for line in lines if line.startswith("cloudlulc ")]
+    return [shlex.split(command)[1:] for command in commands]
 
 
 def test_commands_of_the_readme_are_commands_of_the_command_line():
     commands = commands_of(FOLDER / "README.md")
-    assert {"submit", "info"} <= {command[0] for command in commands}
+    assert {"submit", "schedule", "info"} <= {command[0] for command in commands}
     for command in commands:
         build_parser().parse_args(command)
 

@@ -14,6 +14,8 @@ from workflow_engine import Engine, HttpError, WorkflowError
 from pipeline import flex
 from pipeline.dataflow import DISK_GB
 from pipeline.region import load_region
+from pipeline.schedule import RUN_OPTIONS
+from pipeline.scheduler import NOT_FOR_THE_WORKFLOW
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCUMENT = yaml.safe_load((DEPLOY / "workflow.yaml").read_text())
@@ -242,6 +244,12 @@ def test_an_argument_that_lacks_something_launches_nothing(missing):
     with pytest.raises(WorkflowError, match=missing):
         execute(cloud, {k: v for k, v in ARGUMENT.items() if k != missing})
     assert cloud.launches == []
+
+
+def test_every_option_of_a_country_in_the_schedule_is_a_parameter_of_every_template():
+    for job in JOBS:
+        known = {parameter["name"] for parameter in flex.metadata(job)["parameters"]}
+        assert set(RUN_OPTIONS) - set(NOT_FOR_THE_WORKFLOW) <= known
 
 
 def test_options_cannot_point_a_job_elsewhere():
