@@ -50,6 +50,28 @@ def list_files(url: str) -> list[str]:
     return sorted(name.removeprefix(start) for name in found if name.startswith(start))
 
 
+def list_folder(url: str) -> list[str]:
+    """Names, sorted, of the folders right below `url`: one listing; [] where there are none."""
+    fs, path = _filesystem(url)
+    if not fs.exists(path):
+        return []
+    found = fs.ls(path, detail=True)
+    return sorted(
+        entry["name"].rstrip("/").rpartition("/")[2]
+        for entry in found
+        if entry["type"] == "directory"
+    )
+
+
+def remove(url: str) -> None:
+    """Remove one file; it is no error where there is none."""
+    fs, path = _filesystem(url)
+    try:
+        fs.rm_file(path)
+    except FileNotFoundError:
+        return
+
+
 def read_bytes(url: str) -> bytes:
     """Raises FileNotFoundError where nothing lies at `url`."""
     if is_local(url):
@@ -84,8 +106,40 @@ def write_bytes(url: str, data: bytes) -> None:
 
 def write_json(url: str, document: Any) -> None:
     """Write a JSON document, keys sorted: same document, same bytes."""
+    write_bytes(url, _json_bytes(document))
+
+
+def _json_bytes(document: Any) -> bytes:
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(url, f"{text}\n".encode())
+    return f"{text}\n".encode()
+
+
+def create_json(url: str, document: Any) -> bool:
+    """Write a JSON document where nothing lies yet; whether it was written.
+
+    Of several writers one wins, whichever the storage: locally a hard link is made only where no
+    file is, on Google Cloud Storage the upload carries `ifGenerationMatch=0`.
+    """
+    data = _json_bytes(document)
+    if is_local(url):
+        target = local_path(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
+        whole.write_bytes(data)
+        try:
+            os.link(whole, target)
+        except FileExistsError:
+            return False
+        finally:
+            whole.unlink()
+        return True
+    fs, path = _filesystem(url)
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        # A retried upload that had gone through before its answer was lost meets itself.
+        return fs.cat_file(path) == data
+    return True
 
 
 @contextmanager
