@@ -17,7 +17,6 @@ import numpy as np
 from transforms.grid import GeoBox
 from transforms.period import Period
 from transforms.scene import Asset, Bounds, Raster, Scene, SourceUnavailable
-from transforms.sources.earthengine_backoff import Backoff
 from transforms.sources.earthengine_expressions import image, query
 from transforms.sources.earthengine_requests import (
     assemble,
@@ -38,6 +37,7 @@ from transforms.sources.earthengine_transport import (
     failure_of,
     transport_errors,
 )
+from transforms.sources.patience import Patience
 
 MAX_REQUESTS = 40
 """Concurrent requests that a project may have by default, over all of a job's workers."""
@@ -53,13 +53,13 @@ class EarthEngineSource:
       settings: project and credentials.
       level: "L2A", or "L1C" for top-of-atmosphere reflectance.
       score: band of Cloud Score+, "cs" or "cs_cdf"; the cloud probability is 100 (1 - score).
-      backoff: how often and after which waits a busy service is asked again.
+      patience: how often and after which waits a busy service is asked again.
     """
 
     settings: Settings
     level: str = "L2A"
     score: str = "cs"
-    backoff: Backoff = field(default_factory=Backoff, repr=False)
+    patience: Patience = field(default=Patience(first=0.5), repr=False)
 
     max_requests = MAX_REQUESTS  # no field: what a job's own cap has to stay below
 
@@ -93,7 +93,9 @@ class EarthEngineSource:
         """
         what = f"source earthengine, project {self.settings.project}"
         try:
-            self.backoff.run(what, lambda: _once(self.settings, _CLIENT.prove))
+            self.patience(lambda: _once(self.settings, _CLIENT.prove))
+        except SourceUnavailable as error:
+            raise SourceUnavailable(f"{what}: {error}") from error
         except Refused as error:
             raise ValueError(f"{what}: {error}; {advice(str(error))}") from error
 
@@ -130,8 +132,8 @@ class EarthEngineSource:
 
     def _ask(self, what: str, call: Callable[[Any], Any]) -> Any:
         try:
-            return self.backoff.run(what, lambda: _once(self.settings, call))
-        except Refused as error:
+            return self.patience(lambda: _once(self.settings, call))
+        except (SourceUnavailable, Refused) as error:
             raise SourceUnavailable(f"{what}: {error}") from error
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from transforms.grid import GeoBox
 from transforms.scene import SENTINEL1, Raster
-from transforms.sources.earthengine_backoff import Transient
+from transforms.sources.patience import Transient
 
 REQUEST_LIMIT = 50_331_648
 """Bytes that one computePixels may answer with, before compression (48 MiB)."""

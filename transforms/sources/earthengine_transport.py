@@ -6,7 +6,7 @@ import json
 import os
 from typing import NamedTuple
 
-from transforms.sources.earthengine_backoff import Transient
+from transforms.sources.patience import Transient
 
 PROCESS_REQUESTS = 10
 """Concurrent requests, and connections, of one process."""

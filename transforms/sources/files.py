@@ -12,6 +12,8 @@ from transforms.sources.assets import declared_crs
 from transforms.sources.catalog import read_items
 from transforms.sources.headers import check_scene
 from transforms.sources.items import scene_from_item
+from transforms.sources.patience import PATIENCE, Patience
+from transforms.sources.remote import ONCE, patient_attempt
 from transforms.sources.windows import read_scene
 
 
@@ -21,15 +23,16 @@ class FilesSource:
     Attributes:
       catalog: a folder of item files (searched recursively), an ItemCollection, a catalog or
         collection (its child and item links are followed), or one item; a path or gs:// address.
+      patience: how often a remote file is tried; a local one is read once.
     """
 
-    def __init__(self, catalog: str):
-        self.catalog = catalog
+    def __init__(self, catalog: str, patience: Patience = PATIENCE):
+        self.catalog, self.patience = catalog, patience
         self._index: _Index | None = None
 
     def __getstate__(self) -> dict:
         # Every process reads the catalogue itself: it may be larger than what a job may carry.
-        return {"catalog": self.catalog, "_index": None}
+        return {"catalog": self.catalog, "patience": self.patience, "_index": None}
 
     def __repr__(self) -> str:
         return f"FilesSource({self.catalog!r})"
@@ -44,7 +47,7 @@ class FilesSource:
 
     def read(self, scene: Scene, geobox: GeoBox, bands: tuple[str, ...]) -> Raster:
         """Pixels of `bands` on exactly `geobox`; see `ImagerySource.read`."""
-        return read_scene(scene, geobox, bands)
+        return read_scene(scene, geobox, bands, patient_attempt(self.patience, scene), ONCE)
 
     def check(self, bounds: Bounds, period: Period) -> None:
         """Open the headers of all scenes that would be used; see `ImagerySource.check`."""

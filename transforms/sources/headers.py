@@ -25,6 +25,7 @@ GDAL_SETTINGS = {
     "GDAL_HTTP_VERSION": "2TLS",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": True,  # the tiles of a row in one request
     "GDAL_HTTP_CONNECTTIMEOUT": 10,  # s
+    "GDAL_HTTP_TIMEOUT": 60,  # s, of a whole request
     "VSI_CACHE": True,
 }
 

@@ -70,11 +70,7 @@ class Signer:
         with self._lock:  # so that threads do not ask for the same one side by side
             token, expiry = self._tokens.get(_container(href), ("", None))
             if expiry is None or self.now() >= expiry - MARGIN:
-                try:
-                    token, expiry = self.patience(lambda: self._fetch(_container(href)))
-                except Transient as error:
-                    # It was asked often enough: whoever reads need not ask all over again.
-                    raise SourceUnavailable(str(error)) from error
+                token, expiry = self.patience(lambda: self._fetch(_container(href)))
                 self._tokens[_container(href)] = token, expiry
         return f"{href}{'&' if '?' in href else '?'}{token}"
 
@@ -95,7 +91,9 @@ class Signer:
         except (requests.RequestException, ValueError) as error:
             raise Transient(f"token service {url} cannot be read: {error}") from error
         if status == 429 or status >= 500:
-            raise Transient(f"token service {url} answers {status}")
+            raise Transient(
+                f"token service {url} answers {status}", answer.headers.get("Retry-After")
+            )
         try:
             return document["token"], datetime.fromisoformat(document["msft:expiry"])
         except (KeyError, ValueError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,9 +25,9 @@ from transforms.scene import (
     overlap,
 )
 from transforms.sources.granules import newest, scene_of
-from transforms.sources.headers import GDAL_SETTINGS
 from transforms.sources.patience import PATIENCE, Patience, Transient
 from transforms.sources.presets import Catalog, Product, open_catalog
+from transforms.sources.remote import ONCE, failure, status_of
 from transforms.sources.signing import Signer, is_signed
 from transforms.sources.stac_client import CatalogClient
 from transforms.sources.windows import read_scene
@@ -36,8 +35,6 @@ from transforms.sources.windows import read_scene
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-_FINAL = {"400", "401", "403", "404", "410"}  # answers that asking again does not change
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
@@ -153,10 +150,7 @@ class StacSource:
             where = f"scene {scene.id}, band {asset.band}"
             return self.patience(lambda: self._read_signed(read, asset.href, where))
 
-        settings = GDAL_SETTINGS | {
-            "GDAL_HTTP_MAX_RETRY": 0,  # patience does it, with other clocks in tests
-            "GDAL_HTTP_TIMEOUT": self.timeout,
-        }
+        settings = ONCE | {"GDAL_HTTP_TIMEOUT": self.timeout}
         if any(asset.href.startswith("s3://") for asset in scene.assets):
             settings |= self._s3_settings()
         return read_scene(scene, geobox, bands, attempt, settings)
@@ -207,13 +201,10 @@ class StacSource:
         except RasterioError as error:
             # Neither message nor chain may carry the token: they are logged and written.
             reason = str(error).replace(signed.removeprefix(href), "")
-        message = f"{where}: {href} cannot be read: {reason}"
-        status = re.search(r"response code: (\d+)", reason)
-        if signer and status and status[1] == "403":
+        if signer and status_of(reason) == "403":
             signer.forget(signed)
-        elif status and status[1] in _FINAL:
-            raise SourceUnavailable(message)
-        raise Transient(message)
+            raise Transient(f"{where}: {href} cannot be read: {reason}")
+        raise failure(where, href, reason)
 
     def _signer(self, href: str) -> Signer | None:
         """Of the catalogue whose hosts the href is on."""

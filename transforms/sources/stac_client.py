@@ -80,7 +80,7 @@ class CatalogClient:
         where = f"{self.catalog.name}, {what}"
         try:
             yield
-        except Transient as error:
+        except SourceUnavailable as error:
             raise SourceUnavailable(f"{where}: {error}") from error
         except APIError as error:
             status = getattr(error, "status_code", None)

@@ -8,8 +8,8 @@ from transforms.grid import GeoBox
 from transforms.period import Period
 from transforms.scene import Scene
 from transforms.sources.earthengine import EarthEngineSource
-from transforms.sources.earthengine_backoff import Backoff
 from transforms.sources.earthengine_transport import Settings
+from transforms.sources.patience import Patience
 
 BOX = GeoBox(32633, 520_000.0, 5_150_000.0, 10.0, 48, 40)
 PLACE = (15.27, 46.48, 15.28, 46.49)
@@ -23,7 +23,7 @@ def no_sleep(seconds: float) -> None:
 
 def make_source(server, deadline: float = 30.0, **options) -> EarthEngineSource:
     settings = Settings("test-project", url=server.url, anonymous=True, deadline=deadline)
-    return EarthEngineSource(settings, **{"backoff": Backoff(sleep=no_sleep)} | options)
+    return EarthEngineSource(settings, **{"patience": Patience(sleep=no_sleep)} | options)
 
 
 def find(source, sensor) -> Scene:

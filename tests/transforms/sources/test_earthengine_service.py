@@ -29,8 +29,8 @@ from tests.transforms.sources.made_earthengine import (
 from transforms.scene import SENTINEL1, SENTINEL2, SourceUnavailable
 from transforms.sources import open_source
 from transforms.sources.earthengine import MAX_REQUESTS, EarthEngineSource
-from transforms.sources.earthengine_backoff import LONGEST_RETRY_AFTER, Backoff, Transient
 from transforms.sources.earthengine_transport import PROCESS_REQUESTS, Settings
+from transforms.sources.patience import Patience
 from transforms.sources.synthetic import SyntheticSource
 
 
@@ -61,7 +61,7 @@ def test_a_hostile_service_changes_no_byte(server):
     server.requests.clear()
     server.faults = Faults(0.2, seed=2, hold=6.0)
     waits = []
-    hostile = make_source(server, deadline=2.0, backoff=Backoff(sleep=waits.append))
+    hostile = make_source(server, deadline=2.0, patience=Patience(sleep=waits.append))
     assert everything(hostile) == calm
     met = {r.fault for r in server.requests}
     assert met >= set(FAULTS), "choose another seed: not all faults were met"
@@ -85,7 +85,7 @@ def test_a_service_that_stays_down_is_given_up_by_name(server, fault):
 
 def test_a_server_that_is_gone_is_unavailable():
     with EarthEngineServer() as gone:
-        source = make_source(gone, backoff=Backoff(attempts=2, sleep=no_sleep))
+        source = make_source(gone, patience=Patience(attempts=2, sleep=no_sleep))
     with pytest.raises(SourceUnavailable, match="test-project"):
         source.check(PLACE, JUNE)
 
@@ -111,75 +111,36 @@ def test_a_service_that_refuses_is_told_apart_from_one_that_is_busy(server):
     assert server.count("search") == 1
 
 
-def test_waits_double_and_are_jittered():
-    calm, jittered = Backoff(jitter=lambda: 0.0), Backoff(jitter=lambda: 1.0)
-    assert [calm.wait(n) for n in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert [jittered.wait(n) for n in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert [Backoff().wait(3) for _ in range(9)] != [4.0] * 9
-
-
-@pytest.mark.parametrize(
-    "header, seconds",
-    [
-        ("7", 7.0),
-        ("Sat, 01 Jun 2024 00:00:20 GMT", 20.0),
-        ("Sat, 01 Jun 2024 00:00:00 GMT", 0.5),  # over already: the usual wait
-        ("soon", 0.5),
-        (None, 0.5),
-        ("99999", LONGEST_RETRY_AFTER),
-    ],
-)
-def test_retry_after_is_honoured(header, seconds):
-    backoff = Backoff(jitter=lambda: 0.0, clock=lambda: 1717200000.0)
-    assert backoff.wait(0, header) == seconds
-
-
 def test_retry_after_of_the_service_is_waited(server):
     source = make_source(server)
     find(source, SENTINEL1)
     waits = []
     server.faults = Faults(1.0, kinds=("503",))
-    busy = replace(source, backoff=Backoff(3, sleep=waits.append, jitter=lambda: 0.0))
+    busy = replace(source, patience=Patience(3, sleep=waits.append, jitter=lambda: 0.0))
     with pytest.raises(SourceUnavailable, match="HTTP 503"):
         busy.search(PLACE, JUNE)
     assert waits == [7.0, 7.0]
 
 
-def test_backoff_does_not_repeat_other_errors():
-    calls = []
-
-    def fail():
-        calls.append(1)
-        raise ValueError("wrong")
-
-    with pytest.raises(ValueError, match="wrong"):
-        Backoff(sleep=no_sleep).run("x", fail)
-    assert len(calls) == 1
-
-
-def test_backoff_returns_what_came_at_last():
-    answers = iter([Transient("busy"), Transient("busy"), "pixels"])
-
-    def call():
-        answer = next(answers)
-        if isinstance(answer, Transient):
-            raise answer
-        return answer
-
-    assert Backoff(sleep=no_sleep).run("x", call) == "pixels"
-
-
 class InFlight:
-    """Holds every plane for a while and notes which services, and how many, were at work."""
+    """Holds every plane for a while and notes which services, and how many, were at work.
 
-    def __init__(self):
+    Attributes:
+      full: how many are waited for, on a slow machine too, before time starts to count.
+    """
+
+    def __init__(self, full: int = 1):
         self.lock, self.running, self.seen = threading.Lock(), [], []
+        self.full, self.reached = full, threading.Event()
 
     def at(self, service: str):
         def change(image, band, geobox, values, mask):
             with self.lock:
                 self.running.append(service)
                 self.seen.append(list(self.running))
+                if len(self.running) >= self.full:
+                    self.reached.set()
+            self.reached.wait(20)
             time.sleep(0.6)  # time enough for a request too many to arrive
             with self.lock:
                 self.running.remove(service)
@@ -189,7 +150,7 @@ class InFlight:
 
 
 def test_a_process_has_a_cap_on_its_requests(server):
-    source, flight = make_source(server), InFlight()
+    source, flight = make_source(server), InFlight(PROCESS_REQUESTS)
     scene = find(source, SENTINEL1)
     server.archive = PlanetArchive(change=flight.at("here"))
     count = PROCESS_REQUESTS + 4
@@ -320,7 +281,7 @@ def test_secrets_are_in_no_pickle_repr_log_or_error(server, key_file, caplog):
     caplog.set_level(logging.DEBUG)
     secret = json.loads(key_file.read_text())["private_key"].splitlines()[1]
     settings = Settings("test-project", key=str(key_file), url=server.url, deadline=5.0)
-    source = EarthEngineSource(settings, backoff=Backoff(2, sleep=no_sleep))
+    source = EarthEngineSource(settings, patience=Patience(2, sleep=no_sleep))
     source.search(PLACE, JUNE)
     server.refusal = (403, "Permission denied.")
     with pytest.raises(SourceUnavailable) as refused:
@@ -340,11 +301,6 @@ def test_a_bad_key_file_is_named_and_not_quoted(server, tmp_path, content):
     with pytest.raises(ValueError, match="key.json") as refused:
         source.check(PLACE, JUNE)
     assert "SECRET" not in str(refused.value) and refused.value.__suppress_context__
-
-
-def test_workers_of_a_job_do_not_wait_in_step():
-    # `random.random` would be pickled with its state, the same for all workers.
-    assert b"random" not in pickle.dumps(Backoff()).replace(b"earthengine_backoff", b"")
 
 
 @pytest.mark.live

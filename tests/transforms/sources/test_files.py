@@ -12,6 +12,7 @@ import rasterio
 from pyproj import Transformer
 from rasterio.windows import Window
 
+from tests.servers.cog_server import CogServer, Faults, serving
 from tests.transforms.sources.made_scenes import (
     BOX,
     optical_item,
@@ -24,6 +25,7 @@ from transforms.grid import GeoBox
 from transforms.period import Period
 from transforms.scene import SourceUnavailable, overlap
 from transforms.sources.files import FilesSource
+from transforms.sources.patience import Patience
 
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 JUNE = Period(date(2024, 6, 1), date(2024, 7, 1))
@@ -435,3 +437,42 @@ class TestFiles:
         source, scene = only_scene(tmp_path, one_band("B02", "ftp://host/b.tif"))
         with pytest.raises(ValueError, match="ftp://"):
             source.check_scene(scene, bands=("B02",))
+
+
+class TestRemote:
+    """Files behind https or in buckets get patience; local ones are read once."""
+
+    @pytest.fixture
+    def pixels(self):
+        return np.random.default_rng(2).integers(1, 9000, BOX.shape).astype(np.uint16)
+
+    def test_a_server_that_fails_and_comes_back_gives_the_same_pixels(self, tmp_path, pixels):
+        write_tif(tmp_path / "B02.tif", pixels, BOX)
+        waits = []
+        faults = Faults("", (503, "drop"), 0.5, seed=1)
+        with serving(CogServer(tmp_path).answer) as back, serving(faults.answer) as front:
+            faults.target = back
+            save(tmp_path / "item.json", one_band("B02", f"{front}/B02.tif"))
+            patience = Patience(sleep=waits.append)
+            source = FilesSource(str(tmp_path / "item.json"), patience)
+            raster = source.read(source.search(WORLD, JUNE)[0], BOX, ("B02",))
+        np.testing.assert_array_equal(raster.pixels[0], pixels)
+        assert waits and faults.seen[503] + faults.seen["drop"] >= len(waits)
+
+    def test_one_that_stays_down_is_named_after_all_attempts(self, tmp_path):
+        waits = []
+        with serving(lambda handler, body: (503, {}, b"")) as url:
+            save(tmp_path / "item.json", one_band("B02", f"{url}/B02.tif"))
+            source = FilesSource(str(tmp_path / "item.json"), Patience(sleep=waits.append))
+            scene = source.search(WORLD, JUNE)[0]
+            with pytest.raises(SourceUnavailable, match="one, band B02.*503.*after 6 attempts"):
+                source.read(scene, BOX, ("B02",))
+        assert len(waits) == 5
+
+    def test_a_local_file_is_read_once(self, tmp_path):
+        waits = []
+        save(tmp_path / "item.json", one_band("B02", "gone.tif"))
+        source = FilesSource(str(tmp_path / "item.json"), Patience(sleep=waits.append))
+        with pytest.raises(SourceUnavailable, match="gone.tif"):
+            source.read(source.search(WORLD, JUNE)[0], BOX, ("B02",))
+        assert not waits

@@ -32,7 +32,7 @@ from transforms.scene import SENTINEL1, SENTINEL2, SourceUnavailable
 from transforms.sources import open_source
 from transforms.sources.assets import declared_crs
 from transforms.sources.granules import newest, scene_of
-from transforms.sources.patience import Patience, Transient
+from transforms.sources.patience import Patience
 from transforms.sources.presets import PRESETS, Product, open_catalog, parse_catalog
 from transforms.sources.stac import StacSource, open_stac, utc_now
 
@@ -543,20 +543,6 @@ class TestHostileService:
             faults.share = 0.0  # it comes back: failures are not remembered
             raster = stac.read(at(scene, api.cogs.url, front), INNER, scene.bands)
         assert same({"": raster}, {"": stac.read(scene, INNER, scene.bands)})
-
-    def test_patience_is_only_for_what_may_pass(self):
-        calls = []
-
-        def fails(kind):
-            calls.append(kind)
-            raise kind("x")
-
-        with pytest.raises(SourceUnavailable):
-            HASTY(lambda: fails(SourceUnavailable))
-        with pytest.raises(Transient):
-            HASTY(lambda: fails(Transient))
-        assert calls == [SourceUnavailable] + 6 * [Transient]
-        assert len({pickle.loads(pickle.dumps(Patience())).jitter() for _ in range(9)}) == 9
 
 
 class TestKeys:
