@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=description or summary,
-            epilog=EPILOG if name in JOBS else None,
+            epilog=EPILOG if name in (*JOBS, "schedule") else None,
             formatter_class=formatter,
         )
 
@@ -87,6 +87,14 @@ def build_parser() -> argparse.ArgumentParser:
                 "--out alone is enough,\nand options that differ from run.json are an error.",
             )
         )
+    _add_schedule_options(
+        command(
+            "schedule",
+            "which countries are mapped when: show, list what is due, run it",
+            "render prints every country's newest run, due what has to be run and why, run runs "
+            "it here.",
+        )
+    )
     info = command("info", "what a run, product, checkpoint or catalog holds; or: info regions")
     info.add_argument("what", help="output folder, .safetensors file, or the word regions")
     _add_train_options(command("train", "train the network on a CloudLULC-Set folder"))
@@ -140,6 +148,15 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for the network")
     run.add_argument("--threads", type=int, help="torch threads per process (default: torch's)")
+
+
+def _add_schedule_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("render", "due", "run"))
+    parser.add_argument("--file", required=True, help="the schedule: deploy/schedule.toml")
+    parser.add_argument("--date", help="the day taken for today (default: today, UTC)")
+    parser.add_argument("--country", action="append", help="only this one; may be repeated")
+    parser.add_argument("--due", action="store_true", help="run: only what is due, not every one")
+    parser.add_argument("--json", action="store_true", help="render, due: for machines")
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:

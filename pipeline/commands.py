@@ -13,6 +13,8 @@ from pipeline import launch, report
 from pipeline.cli import EXIT_FAILED, EXIT_OK
 from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest, from_dict, read_run
 from pipeline.region import load_region, shipped_regions
+from pipeline.runners import beam_options, check_services
+from pipeline.watchdog import WorkerDied, leave
 from transforms.failures import failures_url, read_failures
 from transforms.layers import choose_layers
 from transforms.period import parse_day
@@ -98,8 +100,7 @@ def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ..
     """Check everything, then run jobs one after the other until one fails."""
     run = run_from(args)
     source = open_source(run.source)
-    if beam_args:
-        launch.beam_options(beam_args)
+    check_services(beam_options(beam_args))
     try:
         launch.check(run, source)
     except SourceUnavailable as error:
@@ -107,7 +108,11 @@ def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ..
     launch.start(run)
     say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
     for job in jobs:
-        done = launch.execute(job, run, source, beam_args)
+        try:
+            done = launch.execute(job, run, source, beam_args)
+        except WorkerDied as died:
+            say(f"{job} failed: {died}")
+            leave(EXIT_FAILED)
         say(report.job_line(done))
         if done.failed > run.max_failed:
             for failure in read_failures(run.out, job)[:5]:
@@ -127,6 +132,13 @@ def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ..
             )
             return EXIT_FAILED
     return EXIT_OK
+
+
+def schedule(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """Show a schedule, what of it is due, and run that."""
+    from pipeline import scheduler
+
+    return scheduler.schedule(args, beam_args)
 
 
 def info(args: argparse.Namespace, beam_args: list[str]) -> int:
@@ -164,6 +176,7 @@ COMMANDS: dict[str, Command] = {
     "ingest": partial(run_jobs, jobs=("ingest",)),
     "classify": partial(run_jobs, jobs=("classify",)),
     "mosaic": partial(run_jobs, jobs=("mosaic",)),
+    "schedule": schedule,
     "info": info,
     "train": train,
 }

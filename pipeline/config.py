@@ -21,7 +21,7 @@ from transforms.pixels.prepare import PixelOptions
 from transforms.product import ProductGrid, ProductTile, product_tiles
 from transforms.publish import Publication, is_due
 from transforms.stac_product import ProductRun
-from transforms.store import exists, join, read_json, write_json
+from transforms.store import create_json, exists, join, read_json, write_json
 
 WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
 
@@ -167,8 +167,15 @@ def check_folder(run: RunConfig) -> None:
 
 
 def write_run(run: RunConfig) -> None:
-    """Write `run.json`, before anything else of the run."""
-    write_json(run_url(run.out), run.to_dict() | {"id": run.id})
+    """Write `run.json`, before anything else of the run; of two runs that start at once one wins.
+
+    Raises:
+      ValueError: another run was started in the folder meanwhile.
+    """
+    document = run.to_dict() | {"id": run.id}
+    if not create_json(run_url(run.out), document):
+        check_folder(run)
+        write_json(run_url(run.out), document)  # where the weights lie may have changed
 
 
 def from_dict(d: dict, out: str) -> RunConfig:

@@ -26,7 +26,7 @@ class Due(NamedTuple):
     country: Country
     run: RunConfig
     reason: str
-    changed: tuple[BlockKey, ...] = ()  # blocks that a new search would map from other scenes
+    changed: tuple[BlockKey, ...] = ()  # blocks that a new search would make otherwise
     scenes: tuple[str, ...] = ()  # ids of scenes that the run does not know yet
 
 
@@ -105,32 +105,56 @@ def _due(country: Country, run: RunConfig, source: ImagerySource) -> Due:
     changed, scenes = new_since(run, source)
     reasons = [f"{job} has {count} to do" for job, count in left.items() if count]
     if changed:
-        reasons.append(f"{len(changed)} blocks have new scenes: {', '.join(scenes[:3])}")
-        reasons[-1] += f" and {len(scenes) - 3} more" if len(scenes) > 3 else ""
+        more = f" and {len(scenes) - 3} more" if len(scenes) > 3 else ""
+        named = f": {', '.join(scenes[:3])}{more}" if scenes else ""
+        reasons.append(f"{len(changed)} blocks have other scenes now{named}")
     return Due(country, run, "; ".join(reasons), changed, scenes)
 
 
 def new_since(
     run: RunConfig, source: ImagerySource
 ) -> tuple[tuple[BlockKey, ...], tuple[str, ...]]:
-    """Blocks that a search of today maps from other scenes than the run's plan, and these scenes.
+    """Blocks that a search of today would make otherwise than the run's plan, and its new scenes.
+
+    What is measured of a pair is measured on its blocks in the tile: where a pair gains or loses
+    one, the others count as changed, too.
 
     Raises:
       SourceUnavailable: the catalogue could not be read.
     """
-    changed, scenes = [], set()
+    changed: list[BlockKey] = []
+    scenes: set[str] = set()
     for tile in run.tiles():
         if not exists(plan_url(run.out, tile)):
             continue
-        planned = read_plan(run.out, tile)["blocks"]
+        plan = read_plan(run.out, tile)
         blocks = run.grid.blocks(tile, run.region.geometry)
-        for key, pair in plan_tile(tile, blocks, run.grid, run.rule, source):
-            now = {s.id for sensor in pair for s in sensor}
-            then = {name for ids in planned[str(key)].values() for name in ids}
-            if now != then:
-                changed.append(key)
-                scenes |= now - then
+        requests = plan_tile(tile, blocks, run.grid, run.rule, source)
+        now = _blocks_by_pair(
+            {
+                str(key): tuple(tuple(s.id for s in sensor) for sensor in pair)
+                for key, pair in requests
+            }
+        )
+        then = _blocks_by_pair(
+            {
+                name: (tuple(ids["optical"]), tuple(ids["sar"]))
+                for name, ids in plan["blocks"].items()
+            }
+        )
+        changed += [key for key, _ in requests if now[str(key)] != then.get(str(key))]
+        known = {scene["id"] for scene in plan["scenes"]}
+        scenes |= {s.id for _, pair in requests for sensor in pair for s in sensor} - known
     return tuple(sorted(changed)), tuple(sorted(scenes))
+
+
+def _blocks_by_pair(pairs: dict[str, tuple]) -> dict[str, tuple]:
+    """By block: its pair, and the blocks that have the same."""
+    together: dict[tuple, list[str]] = {}
+    for name in sorted(pairs):
+        together.setdefault(pairs[name], []).append(name)
+    # Blocks without scenes are measured together with none.
+    return {name: (pair, together[pair] if any(pair) else []) for name, pair in pairs.items()}
 
 
 def forget(run: RunConfig, blocks: tuple[BlockKey, ...]) -> None:

@@ -8,12 +8,13 @@ from functools import partial
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from model import checkpoint
 from pipeline import jobs
 from pipeline.config import RunConfig, check_folder, write_run
 from pipeline.progress import progress
+from pipeline.runners import beam_options, runner_of
+from pipeline.watchdog import watched
 from transforms.chips import create_chip_cube, finished_chips
 from transforms.failures import read_failures
 from transforms.layers import choose_layers
@@ -32,9 +33,6 @@ WRITTEN = {
     "mosaic": "mosaic: tiles written",
 }
 """The counter of each job that counts its finished keys."""
-
-RUNNERS = {"DirectRunner": "FnApiRunner"}
-"""Beam's own DirectRunner tries to download another runner first: the alias names ours."""
 
 
 class JobReport(NamedTuple):
@@ -110,7 +108,8 @@ def execute(
     """Run one job on the runner that `beam_args` names, FnApiRunner by default, and wait.
 
     Raises:
-      ValueError: Beam does not know an argument.
+      ValueError: Beam does not know an argument, or the runner is not one of ours.
+      WorkerDied: a worker of a local run died; what it finished is kept.
     """
     todo = left(run, job)
     if todo == 0:
@@ -123,11 +122,12 @@ def execute(
         "mosaic": partial(finished_mosaic, run),
     }[job]
     began, before = time.monotonic(), finished()
-    pipeline = beam.Pipeline(options=beam_options(beam_args))
+    options = beam_options(beam_args)
+    pipeline = beam.Pipeline(runner=runner_of(options), options=options)
     getattr(jobs, job)(pipeline, run, *([source] if job == "ingest" else []))
     unit = "tiles" if job == "mosaic" else "blocks"
     with progress(job, todo, lambda: finished() - before, unit):
-        result = pipeline.run()
+        result = watched(pipeline.run)
         result.wait_until_finish()
     counters = {
         f"{c.key.metric.namespace}: {c.key.metric.name}": c.committed
@@ -138,21 +138,3 @@ def execute(
     failed = len(read_failures(run.out, job))
     seconds = time.monotonic() - began
     return JobReport(job, todo, counters.get(WRITTEN[job], 0), failed, seconds, counters)
-
-
-def beam_options(beam_args: list[str]) -> PipelineOptions:
-    """Beam's pipeline options; a flag that Beam does not know is an error.
-
-    Raises:
-      ValueError: an argument is unknown to Beam.
-    """
-    options = PipelineOptions(beam_args)
-    every = options.get_all_options(retain_unknown_options=True)
-    unknown = sorted(set(every) - set(PipelineOptions([]).get_all_options()))
-    if unknown:
-        flags = " ".join(f"--{name}" for name in unknown)
-        raise ValueError(f"Beam knows no flag {flags}; after -- only flags of Apache Beam stand")
-    standard = options.view_as(StandardOptions)
-    runner = standard.runner or "FnApiRunner"
-    standard.runner = RUNNERS.get(runner, runner)
-    return options
