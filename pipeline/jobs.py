@@ -9,8 +9,9 @@ from transforms.classify import ChipClassifier, ClassifyBlocks, ListChips
 from transforms.failures import FAILED, WriteFailures
 from transforms.fetch import FetchBlocks, WriteChips
 from transforms.limit import LimitConcurrency
+from transforms.measure import MeasureInputs
 from transforms.plan import PlanBlocks
-from transforms.publish import PublishTiles
+from transforms.publish import PublishCollection, PublishTiles
 from transforms.scene import ImagerySource
 
 
@@ -21,13 +22,19 @@ def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
         | "Tiles" >> beam.Create(run.tiles())
         | PlanBlocks(run.out, run.region.geometry, run.grid, run.rule, source)
     )
+    measured = (
+        planned.pairs
+        # Looking reads pixels, so the service sets its pace, too; keys and scenes are shuffled.
+        | "Pairs" >> LimitConcurrency(run.max_requests)
+        | MeasureInputs(run.out, run.grid, run.rule, source, run.options)
+    )
     fetched = (
-        planned.requests
+        measured.requests
         | LimitConcurrency(run.max_requests)  # the service, not the cluster, sets the pace
         | FetchBlocks(source, run.grid, run.rule, run.options)
     )  # from here to the cube everything is one fused step: pixels never cross a shuffle
     fetched.chips | WriteChips(run.out, run.grid, run.inputs)
-    (planned[FAILED], fetched[FAILED]) | WriteFailures(run.out, "ingest")
+    (planned[FAILED], measured[FAILED], fetched[FAILED]) | WriteFailures(run.out, "ingest")
 
 
 def classify(root: beam.Pipeline, run: RunConfig) -> None:
@@ -44,9 +51,10 @@ def classify(root: beam.Pipeline, run: RunConfig) -> None:
 
 def mosaic(root: beam.Pipeline, run: RunConfig) -> None:
     """Lay the map cubes of all zones onto the product grid, one product tile at a time."""
-    _, failed = (
+    published, failed = (
         root
         | "Product tiles" >> beam.Create(run.tiles_to_publish())
         | PublishTiles(run.publication())
     )
+    published | PublishCollection(run.product_tiles(), run.publication())
     failed | WriteFailures(run.out, "mosaic")

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 
 import shapely
@@ -78,6 +79,11 @@ def _from_bbox(text: str) -> Region:
         raise ValueError(
             f"region: got {text!r}, expected four numbers west,south,east,north in degrees"
         ) from None
+    if not all(isfinite(edge) for edge in (south, north)) or max(abs(west), abs(east)) > 180:
+        raise ValueError(
+            f"region: got box {text}, expected west,south,east,north with longitudes from -180 to "
+            "180 degrees; west > east crosses the antimeridian"
+        )
     if not south < north or west == east:
         raise ValueError(f"region: box {text} has no area; expected west,south,east,north")
     spans = [(west, east)] if west < east else [(west, 180.0), (-180.0, east)]
@@ -88,7 +94,7 @@ def _from_bbox(text: str) -> Region:
 
 def _from_file(path: Path) -> Region:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ValueError(f"region: there is no file {path}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -96,19 +102,32 @@ def _from_file(path: Path) -> Region:
     what = f"region {path}"
     if not isinstance(document, dict) or "type" not in document:
         raise ValueError(f"{what}: expected a GeoJSON object with a type")
-    crs = document.get("crs") or {}
-    crs_name = str(crs.get("properties", {}).get("name", "")) if isinstance(crs, dict) else ""
+    crs_name = _crs_name(document)
     if crs_name and not crs_name.endswith(("CRS84", ":4326")):
         raise ValueError(f"{what}: got CRS {crs_name}, expected longitude and latitude (EPSG:4326)")
     kind = document["type"]
     features = document.get("features", []) if kind == "FeatureCollection" else [document]
     try:
         shapes = [
-            shapely.geometry.shape(f["geometry"] if f["type"] == "Feature" else f) for f in features
+            shapely.geometry.shape(f["geometry"] if f["type"] == "Feature" else f)
+            for f in features
+            if f["type"] != "Feature" or f["geometry"] is not None
         ]
     except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
         raise ValueError(f"{what}: not a valid GeoJSON geometry: {error}") from None
     for shape in shapes:
+        if shape.geom_type not in ("Polygon", "MultiPolygon"):
+            raise ValueError(f"{what}: got {shape.geom_type}, expected polygons with area to map")
+        if max(map(abs, shape.bounds), default=0) > 360:
+            raise ValueError(
+                f"{what}: coordinates up to {max(map(abs, shape.bounds)):g} are no degrees; "
+                "expected longitude and latitude (EPSG:4326); reproject the file"
+            )
+        if _leaps(shape):
+            raise ValueError(
+                f"{what}: an edge spans more than 180 degrees of longitude; cut the polygon at the "
+                "antimeridian into two parts, as RFC 7946 asks"
+            )
         if not shape.is_valid:
             raise ValueError(
                 f"{what}: invalid polygon, {shapely.is_valid_reason(shape)}; mend it, in QGIS for "
@@ -117,6 +136,23 @@ def _from_file(path: Path) -> Region:
     properties = document.get("properties") or {}
     name = properties.get("name") if isinstance(properties, dict) else None
     return _checked(Region(str(name or path.stem), shapely.union_all(shapes)), what)
+
+
+def _crs_name(document: dict) -> str:
+    """Name of the CRS that older GeoJSON files state; "" where there is none."""
+    crs = document.get("crs")
+    properties = crs.get("properties") if isinstance(crs, dict) else None
+    return str(properties.get("name", "")) if isinstance(properties, dict) else ""
+
+
+def _leaps(shape: BaseGeometry) -> bool:
+    """Whether an edge spans more than 180 degrees of longitude."""
+    for polygon in getattr(shape, "geoms", [shape]):
+        for ring in (polygon.exterior, *polygon.interiors):
+            lon = [point[0] for point in ring.coords]
+            if any(abs(b - a) > 180 for a, b in zip(lon, lon[1:], strict=False)):
+                return True
+    return False
 
 
 def _checked(region: Region, what: str) -> Region:

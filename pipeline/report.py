@@ -22,6 +22,9 @@ def job_line(report: JobReport) -> str:
         count = report.counters.get(f"plan: {name}", 0)
         if count:
             notes.append(f"{count} {name}")
+    for name, where in (("scenes in quarantine", " (reasons below plan/)"), ("pairs shifted", "")):
+        if count := report.counters.get(f"measure: {name}", 0):
+            notes.append(f"{count} {name}{where}")
     return f"{report.job}: " + ", ".join(notes)
 
 
@@ -37,11 +40,11 @@ def summary(run: RunConfig) -> str:
             screened += properties["cloudlulc:screened_km2"]
             cloudy += properties["cloudlulc:cloudy_km2"]
     total = sum(areas.values())
-    chips = sum(1 for _ in run.blocks()) * run.grid.chips_in_block
+    chips = launch.finished_classify(run) * run.grid.chips_in_block
     share = f"{cloudy / screened:.0%} under cloud" if screened else "not screened for clouds"
     lines = [
-        f"{run.region.name}, {run.target}: {total:,.2f} km2 in {len(tiles)} product tile(s), "
-        f"{chips} chips, {share}",
+        f"{run.region.name}, {run.target}: {total:,.2f} km2 mapped in {len(tiles)} product "
+        f"tile(s), {chips} chips, {share}",
     ]
     for c in run.legend.classes:
         km2 = areas.get(c.name, 0.0)

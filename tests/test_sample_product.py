@@ -75,7 +75,7 @@ def test_gdal_shows_colours_and_class_names_without_a_style_file(tile):
 
 
 def test_xarray_opens_the_zarr_with_its_crs_and_the_same_pixels(tile):
-    dataset = xarray.open_zarr(next(tile.glob("*.zarr")), decode_coords="all")
+    dataset = xarray.open_zarr(next(tile.glob("*.zarr")))
     assert dataset.rio.crs.to_epsg() == 4326
     assert set(LAYERS) <= set(dataset.data_vars)
     for name in LAYERS:

@@ -60,6 +60,8 @@ def layer_attributes(layer: Layer, legend: Legend) -> dict[str, Any]:
     attributes = {
         "long_name": layer.description,
         "grid_mapping": "spatial_ref",
+        # Not a coordinate by CF, but so named xarray makes it one, and rioxarray finds the CRS.
+        "coordinates": "spatial_ref",
         "nodata": layer.nodata,
     }
     if layer.unit:

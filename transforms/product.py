@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import shapely
 from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from transforms import store
@@ -29,13 +30,31 @@ class ProductTile(NamedTuple):
 
 @dataclass(frozen=True)
 class ProductGrid:
+    """The grid of the product.
+
+    Attributes:
+      epsg: of its CRS.
+      resolution: pixel size in CRS units; by default WorldCover's 1/12000 degree, or 10 m.
+      tile_size: side of a tile, px.
+    """
+
     epsg: int = 4326
-    resolution: float = 1 / 12000  # CRS units
-    tile_size: int = 36_000  # px
+    resolution: float | None = None
+    tile_size: int = 36_000
 
     def __post_init__(self):
-        if self.resolution <= 0 or self.tile_size < 1:
-            raise ValueError(f"product grid: sizes have to be positive, got {self}")
+        try:
+            crs = CRS.from_epsg(self.epsg)
+        except CRSError:
+            raise ValueError(
+                f"product grid: there is no CRS EPSG:{self.epsg}; choose one of epsg.org"
+            ) from None
+        if self.resolution is None:
+            metres = 10 / crs.axis_info[0].unit_conversion_factor
+            resolution = 1 / 12000 if crs.is_geographic else metres
+            object.__setattr__(self, "resolution", resolution)
+        if not (isfinite(self.resolution) and self.resolution > 0 and self.tile_size > 0):
+            raise ValueError(f"product grid: sizes have to be positive numbers, got {self}")
 
     def geobox(self, left: int, top: int, width: int, height: int) -> GeoBox:
         """The window whose upper left pixel corner is `left` px east and `top` px north of 0, 0.

@@ -17,9 +17,16 @@ from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid
 from transforms.mapcube import MapReader, finished_blocks
 from transforms.mosaic import Window, mosaic_windows, window_geobox
-from transforms.plan import planned_scenes
-from transforms.product import ProductTile, cog_url, collection_url, item_url, quicklook_url
+from transforms.product import (
+    ProductTile,
+    cog_url,
+    collection_url,
+    item_url,
+    quicklook_url,
+    tile_url,
+)
 from transforms.product import zarr_url as product_zarr_url
+from transforms.provenance import planned_scenes, regimes
 from transforms.quicklook import write_quicklook
 from transforms.stac_product import ProductRun, attribution, product_collection, product_item
 from transforms.statistics import TileStatistics
@@ -81,10 +88,15 @@ def is_due(tile: ProductTile, publication: Publication) -> bool:
 def publish_tile(tile: ProductTile, publication: Publication) -> None:
     """Write one product tile: Zarr, a COG per layer, a quicklook, and the STAC item last.
 
+    An earlier version of the tile, and what a killed writer left of one, is removed first, its
+    item before the rest: it stands for a finished tile.
+
     Raises:
       ValueError: the map cubes do not hold what the run says.
     """
     root, run = publication.root, publication.run
+    store.remove(item_url(root, tile.name))
+    store.remove(tile_url(root, tile.name))
     blocks = blocks_under(tile, publication)
     scenes = planned_scenes(root, blocks)
     statistics = TileStatistics()
@@ -119,6 +131,13 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
     names = {c.code: c.name for c in run.legend.classes}
     item["properties"] |= {
         "cloudlulc:map_blocks": len(blocks),
+        "cloudlulc:regimes": {
+            # Null until every regime is benchmarked: no number is better than a guess.
+            name: {"blocks": count, "expected_accuracy": None}
+            for name, count in regimes(root, blocks).items()
+        },
+        "cloudlulc:regimes_note": "Blocks by the sensors that map them. What accuracy to expect of "
+        "each regime is not benchmarked yet.",
         "cloudlulc:class_area_km2": {
             names[code]: round(km2, 6) for code, km2 in sorted(statistics.class_km2.items())
         },
@@ -170,6 +189,33 @@ class PublishTiles(beam.PTransform):
 
 
 @dataclass
+class PublishCollection(beam.PTransform):
+    """Names of published tiles -> the collection of all tiles, written once they are there.
+
+    A part of the job and not of who submits it, because that one may not wait.
+
+    Attributes:
+      tiles: of the whole run, those published earlier among them.
+      publication: what the tiles are made from.
+    """
+
+    tiles: Sequence[ProductTile]
+    publication: Publication
+
+    def expand(self, names):
+        return (
+            names
+            # One count of all tiles: it exists when the last one is published.
+            | "All tiles" >> beam.combiners.Count.Globally()
+            | "Collection" >> beam.Map(_publish_collection, self.tiles, self.publication)
+        )
+
+
+def _publish_collection(count: int, tiles: Sequence[ProductTile], publication: Publication) -> None:
+    publish_collection(tiles, publication)
+
+
+@dataclass
 class _Publish(beam.DoFn):
     publication: Publication
 
@@ -185,3 +231,26 @@ class _Publish(beam.DoFn):
             return
         self._written.inc()
         yield tile.name
+
+
+@dataclass
+class WriteCollection(beam.PTransform):
+    """Names of published tiles -> the collection that lists them, written once, at the end.
+
+    Names are gathered by one small shuffle, which also waits for the last tile.
+
+    Attributes:
+      publication: what the tiles are made from.
+      tiles: all tiles of the product; those without an item are left out.
+    """
+
+    publication: Publication
+    tiles: Sequence[ProductTile]
+
+    def expand(self, names):
+        return (
+            names
+            | "Gather names" >> beam.combiners.ToList()
+            | "Write collection"
+            >> beam.Map(lambda _, *args: publish_collection(*args), self.tiles, self.publication)
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 from planet import micro_checkpoint
 
 from model.inputs import INPUTS
@@ -79,7 +80,18 @@ def refused(capsys, arguments: list[str], tmp_path: Path, *says: str) -> str:
         ({"chip-size": "64", "halo": "32"}, ["not larger than its two halos"]),
         ({"layers": "lulc,ndvi"}, ["ndvi", "reliability"]),
         ({"checkpoint": "/nowhere.safetensors"}, ["/nowhere.safetensors"]),
-        ({"max-requests": "0"}, ["max-requests: got 0"]),
+        ({"max-requests": "0"}, ["max-requests", "got 0"]),
+        ({"threads": "0"}, ["threads: got 0"]),
+        ({"date": "0001-01-01"}, ["date: got 0001-01-01", "2014"]),
+        ({"max-sar-days": "100000"}, ["100000", "366"]),
+        ({"product-epsg": "999999"}, ["EPSG:999999"]),
+        ({"product-epsg": "2154"}, ["EPSG:2154", "choose a CRS"]),
+        ({"product-resolution": "nan"}, ["positive"]),
+        pytest.param(
+            {"device": "cuda"},
+            ["device: got cuda"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         ({"date": None}, ["--date is missing"]),
     ],
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
@@ -88,8 +100,47 @@ def test_wrong_options_are_refused(command, capsys, tmp_path, changes, says):
     refused(capsys, command(**changes), tmp_path, *says)
 
 
+def test_an_output_folder_that_cannot_be_one_is_refused(command, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/below"):
+        assert main(command(out=tmp_path / out)) == 2
+        assert "no folder that can be written to" in capsys.readouterr().err
+
+
+def test_what_an_unknown_run_left_is_not_gone_on_with(command, capsys, tmp_path):
+    (tmp_path / "out" / "chips").mkdir(parents=True)
+    assert main(command()) == 2
+    assert "holds chips but no run.json" in capsys.readouterr().err
+
+
+def test_products_are_not_written_into_the_catalogue(command, capsys, catalog):
+    assert main(command(out=catalog / "out")) == 2
+    assert "lies inside the catalogue" in capsys.readouterr().err
+    assert not (catalog / "out").exists()
+
+
+def test_a_projected_product_has_pixels_of_ten_metres(command, tmp_path):
+    assert main(command(**{"product-epsg": "3035"})) == 0
+    (lulc,) = (tmp_path / "out" / "product").glob("*/*_lulc.tif")
+    with rasterio.open(lulc) as raster:
+        assert raster.crs.to_epsg() == 3035
+        assert raster.res == (10, 10)
+        assert (raster.read(1) > 0).mean() > 0.5
+
+
+def test_jobs_after_ingest_do_not_need_the_imagery(command, tmp_path, catalog):
+    arguments = command()
+    assert main(["ingest", *arguments[1:]]) == 0
+    shutil.rmtree(catalog)
+    assert main(["classify", f"--out={tmp_path / 'out'}", "--threads=1"]) == 0
+    assert main(["mosaic", f"--out={tmp_path / 'out'}"]) == 0
+    assert list((tmp_path / "out" / "product").glob("*/*_lulc.tif"))
+
+
 def test_unknown_beam_flags_are_refused(command, capsys, tmp_path):
     refused(capsys, [*command(), "--", "--direct_num_wrokers=2"], tmp_path, "direct_num_wrokers")
+    refused(capsys, [*command(), "--", "two"], tmp_path, "'two'")
+    refused(capsys, [*command(), "--", "--runner=DaskRunner"], tmp_path, "silently loses results")
 
 
 def test_unknown_flags_of_ours_are_refused(command, capsys):

@@ -42,6 +42,19 @@ def test_feature_collection_is_the_union(tmp_path):
     assert load_region(geojson(tmp_path, collection)).geometry.area == 2
 
 
+def test_files_as_windows_programs_write_them(tmp_path):
+    path = tmp_path / "region.geojson"
+    path.write_text("\ufeff" + json.dumps(SQUARE), encoding="utf-8")
+    assert load_region(str(path)).geometry.area == 1
+
+
+def test_features_without_geometry_are_left_out(tmp_path):
+    empty = {"type": "Feature", "properties": {}, "geometry": None}
+    whole = {"type": "Feature", "properties": {}, "geometry": SQUARE}
+    collection = {"type": "FeatureCollection", "features": [empty, whole]}
+    assert load_region(geojson(tmp_path, collection)).geometry.area == 1
+
+
 def test_shipped_countries():
     assert {"ghana", "gambia", "indonesia"} <= set(shipped_regions())
     assert load_region("Ghana").geometry.contains(shapely.Point(-1.0, 7.5))
@@ -55,6 +68,9 @@ def test_shipped_countries():
         ("1,2,3", "four numbers"),
         ("5,51,6,50", "no area"),
         ("5,80,6,85", "cut the polygon there"),
+        ("190,0,10,1", "longitudes from -180 to 180"),
+        ("10,0,-200,1", "longitudes from -180 to 180"),
+        ("1e400,0,10,1", "longitudes from -180 to 180"),
     ],
 )
 def test_unknown_regions_are_named(text, says):
@@ -67,7 +83,16 @@ def test_unknown_regions_are_named(text, says):
     [
         ("{", "not a GeoJSON file"),
         ([1], "expected a GeoJSON object"),
-        ({"type": "Point", "coordinates": [5, 50]}, "expected a polygon"),
+        ({"type": "Point", "coordinates": [5, 50]}, "got Point, expected polygons"),
+        (
+            {"type": "Polygon", "coordinates": [[[179, 0], [-179, 0], [-179, 1], [179, 0]]]},
+            "cut the polygon at the antimeridian",
+        ),
+        (
+            {"type": "Polygon", "coordinates": [[[5e5, 5e6], [6e5, 5e6], [6e5, 6e6], [5e5, 5e6]]]},
+            "are no degrees",
+        ),
+        (SQUARE | {"crs": {"properties": None}, "coordinates": []}, "not a valid|expected a poly"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}, "invalid"),
         (
             {"type": "Polygon", "coordinates": [[[179, 0], [181, 0], [181, 1], [179, 0]]]},

@@ -34,7 +34,8 @@ def to_reflectance(
       (band, y, x) uint16, reflectance x 1e4, 1 to 65535, 0 nodata per band.
 
     Raises:
-      ValueError: integers come without a scale that makes them reflectance.
+      ValueError: integers come without a scale that makes them reflectance, or with an offset
+        that is none.
     """
     out = np.zeros((len(bands), *raster.pixels.shape[1:]), np.uint16)
     for plane, band in zip(out, bands, strict=True):
@@ -47,6 +48,11 @@ def to_reflectance(
                 f"scene {scene.id}, band {band}: {stored.dtype} pixels with a scale of "
                 f"{asset.scale:g}, expected one that gives reflectance, such as 0.0001; state it "
                 "in the item's raster:bands"
+            )
+        if abs(asset.offset) > 1:
+            raise ValueError(
+                f"scene {scene.id}, band {band}: offset {asset.offset:g}, expected reflectance, "
+                "such as -0.1 for 1000 DN; correct the item's raster:bands"
             )
         valid = has_data(stored, asset, raster.nodata) & (stored != 0)
         offset = asset.offset if harmonise else 0.0

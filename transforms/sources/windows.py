@@ -256,6 +256,8 @@ def _stack(scene: Scene, geobox: GeoBox, bands: tuple[str, ...], planes: list[_P
     nodata = np.nan if dtype.kind == "f" else nodata
     out = np.full((len(bands), *geobox.shape), nodata, dtype)
     for target, band, plane in zip(out, bands, planes, strict=True):
+        if band == "SCL":
+            target[:] = 0  # SCL says itself where it has no data, whatever the reflectances use
         # Holes of a cloud probability keep their own value: the common one may mean "clear".
         kept = plane.inside if band == "CLOUD_PROBABILITY" else plane.valid
         np.copyto(target, plane.values, where=kept)
