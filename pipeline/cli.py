@@ -97,6 +97,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     info = command("info", "what a run, product, checkpoint or catalog holds; or: info regions")
     info.add_argument("what", help="output folder, .safetensors file, or the word regions")
+    inspect = command(
+        "inspect",
+        "what the pixels of scenes say of their metadata",
+        "Look at scenes: offset, defects, range of values, shift of SAR against optical.\n\n"
+        "Exit code 1 where a scene belongs in quarantine.",
+    )
+    inspect.add_argument(
+        "items", nargs="+", metavar="ITEM", help="STAC item, folder of items, or catalog"
+    )
     _add_train_options(command("train", "train the network on a CloudLULC-Set folder"))
     return parser
 
@@ -108,7 +117,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--date", help="target date, YYYY-MM-DD")
     what.add_argument(
-        "--source", help="files:FOLDER_OR_CATALOG (STAC items + GeoTIFF), or synthetic[:seed=N]"
+        "--source",
+        help="files:FOLDER_OR_CATALOG (STAC items + GeoTIFF), stac:PRESET_OR_FILE[,sar=...] (STAC "
+        "API), earthengine:PROJECT, or synthetic:[seed=N]; see docs/sources.md",
     )
     what.add_argument("--out", required=True, help="output folder or gs:// address")
     what.add_argument(
@@ -123,6 +134,21 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--max-sar-days", type=int, help="SAR at most this far from the optical (default: 12)"
+    )
+    how.add_argument(
+        "--optical",
+        choices=("nearest", "least-cloudy"),
+        help="which optical pass within reach (default: nearest, however cloudy)",
+    )
+    how.add_argument(
+        "--stale-sar-days",
+        type=int,
+        help="SAR further from the optical than this is counted as stale (default: 6)",
+    )
+    how.add_argument(
+        "--inputs",
+        choices=("measure", "trust"),
+        help="measure each pair's shift and offset first, or trust metadata (default: measure)",
     )
     how.add_argument("--chip-size", type=int, help="network input, px (default: 512)")
     how.add_argument("--halo", type=int, help="context per side of a chip, px (default: 32)")

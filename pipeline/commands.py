@@ -65,10 +65,15 @@ def run_from(args: argparse.Namespace) -> RunConfig:
             target=parse_day(args.date) if args.date else None,
             max_optical_days=args.max_optical_days,
             max_sar_days=args.max_sar_days,
+            optical=args.optical,
+            stale_sar_days=args.stale_sar_days,
         ),
         "grid": changed(run.grid, chip_size=args.chip_size, halo=args.halo),
         "options": changed(
-            run.options, speckle=args.speckle, harmonise=False if args.no_harmonise else None
+            run.options,
+            speckle=args.speckle,
+            harmonise=False if args.no_harmonise else None,
+            inputs=args.inputs,
         ),
         "product": changed(run.product, epsg=args.product_epsg, resolution=args.product_resolution),
         "max_requests": args.max_requests,
@@ -92,8 +97,17 @@ def absolute(path: str) -> str:
 
 
 def absolute_source(spec: str) -> str:
+    """A source whose files are found from anywhere: folders, and configurations of STAC APIs."""
     kind, _, rest = spec.partition(":")
-    return f"{kind}:{absolute(rest)}" if kind == "files" else spec
+    if kind == "files":
+        return f"files:{absolute(rest)}"
+    if kind != "stac":
+        return spec
+    parts = [part.rpartition("=") for part in rest.split(",")]
+    return "stac:" + ",".join(
+        name + equals + (absolute(value) if value.endswith((".toml", ".json")) else value)
+        for name, equals, value in parts
+    )
 
 
 def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ...]) -> int:
@@ -157,6 +171,19 @@ def info(args: argparse.Namespace, beam_args: list[str]) -> int:
     return EXIT_OK
 
 
+def inspect(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """Print what the pixels of STAC items say of them; fails where one belongs in quarantine."""
+    from transforms.inspect import inspect_items
+
+    try:
+        text, quarantined = inspect_items(args.items)
+    except SourceUnavailable as error:
+        say(f"cloudlulc inspect: {error}")
+        return EXIT_FAILED
+    print(text)
+    return EXIT_FAILED if quarantined else EXIT_OK
+
+
 def train(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Train the network on a folder in the layout of CloudLULC-Set; a stopped run goes on."""
     from model.train import train as train_network
@@ -178,5 +205,6 @@ COMMANDS: dict[str, Command] = {
     "mosaic": partial(run_jobs, jobs=("mosaic",)),
     "schedule": schedule,
     "info": info,
+    "inspect": inspect,
     "train": train,
 }

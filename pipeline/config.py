@@ -35,7 +35,7 @@ class RunConfig:
     Attributes:
       region: what is mapped.
       rule: the target date and which acquisitions may map it.
-      source: of imagery, "files:FOLDER" or "synthetic:...".
+      source: of imagery, as `transforms.sources.open_source` takes it.
       out: folder or gs:// address that holds everything the run writes.
       checkpoint: path of the weights.
       checkpoint_digest: sha256 of that file; the path may change, the digest may not.
@@ -124,6 +124,8 @@ class RunConfig:
             "date": self.target.isoformat(),
             "max_optical_days": self.rule.max_optical_days,
             "max_sar_days": self.rule.max_sar_days,
+            "optical": self.rule.optical,
+            "stale_sar_days": self.rule.stale_sar_days,
             "source": self.source,
             "checkpoint": self.checkpoint,
             "checkpoint_digest": self.checkpoint_digest,
@@ -196,7 +198,13 @@ def from_dict(d: dict, out: str) -> RunConfig:
 def _from_dict(d: dict, out: str) -> RunConfig:
     return RunConfig(
         region=Region.from_dict(d["region"]),
-        rule=PairRule(parse_day(d["date"]), d["max_optical_days"], d["max_sar_days"]),
+        rule=PairRule(
+            parse_day(d["date"]),
+            d["max_optical_days"],
+            d["max_sar_days"],
+            d["optical"],
+            d["stale_sar_days"],
+        ),
         source=d["source"],
         out=out,
         checkpoint=d["checkpoint"],

@@ -55,6 +55,12 @@ def check(run: RunConfig, source: ImagerySource) -> None:
     """
     checkpoint.require_match(checkpoint.load(run.checkpoint), run.inputs, run.legend)
     check_folder(run)
+    limit = getattr(source, "max_requests", None)
+    if limit is not None and run.max_requests > limit:
+        raise ValueError(
+            f"max-requests: got {run.max_requests}, source {run.source.partition(':')[0]} allows "
+            f"{limit} at a time; choose {limit} or less"
+        )
     for tile in run.tiles():
         source.check(run.grid.footprint(tile), run.rule.period)
 

@@ -18,12 +18,12 @@ from pipeline.config import RunConfig, file_digest
 from pipeline.region import Region
 from transforms.chips import finished_chips, open_chip_cube, read_chips, write_chips
 from transforms.classify import map_layers, unclassified
-from transforms.fetch import patiently
 from transforms.grid import Grid
 from transforms.mapcube import finished_blocks, open_map_cube, write_core
+from transforms.measure import measured
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import prepare_block
-from transforms.plan import plan_tile, write_plan
+from transforms.plan import pair_requests, plan_tile, write_plan
 from transforms.product import ProductGrid
 from transforms.publish import publish_collection, publish_tile
 from transforms.sources import open_source
@@ -73,12 +73,14 @@ def run_in_a_loop(run: RunConfig) -> None:
     for tile in run.tiles():
         blocks = run.grid.blocks(tile, REGION.geometry)
         requests = plan_tile(tile, blocks, run.grid, run.rule, source)
-        write_plan(run.out, tile, requests)
+        write_plan(run.out, tile, requests, run.rule)
         cube = open_chip_cube(run.out, tile, run.grid, run.inputs)
-        for key, pair in requests:
-            if any(pair):
-                read = patiently(source.read)
-                chips = prepare_block(key, pair, run.target, run.grid, read, run.options)
+        for request in pair_requests(requests):
+            pair, shift = measured(run.out, request, run.grid, run.rule, source.read, run.options)
+            for key in request.blocks:
+                chips = prepare_block(
+                    key, pair, run.target, run.grid, source.read, run.options, shift
+                )
                 write_chips(cube, run.grid, run.inputs, key, chips)
         maps = open_map_cube(run.out, tile, run.grid)
         for key in unclassified(tile, run.out, run.grid):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -14,44 +12,16 @@ from model.inputs import InputSpec
 from transforms.chips import open_chip_cube, write_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid
+from transforms.measure import Measured, counted
 from transforms.pixels.chip import Chips
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions, prepare_block
-from transforms.plan import BlockRequest
-from transforms.scene import ImagerySource, Raster, SourceUnavailable
-
-ATTEMPTS = 4
-"""Reads of one scene before its block is given up."""
-
-
-def patiently(
-    read: Callable[..., Raster],
-    sleep: Callable[[float], None] = time.sleep,
-    jitter: Callable[[], float] = random.random,
-) -> Callable[..., Raster]:
-    """`read` with exponential backoff: 0.25, 0.5, 1 s, each with up to as much jitter.
-
-    Raises:
-      SourceUnavailable: all attempts failed; the last one's error.
-    """
-
-    def read_again(*args) -> Raster:
-        for attempt in range(ATTEMPTS):
-            try:
-                return read(*args)
-            except SourceUnavailable:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                # Jitter keeps the workers of a job from knocking in step.
-                sleep(0.25 * 2**attempt * (1 + jitter()))
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    return read_again
+from transforms.scene import ImagerySource, SourceUnavailable
 
 
 @dataclass
 class FetchBlocks(beam.PTransform):
-    """(BlockKey, BlockRequest) -> (BlockKey, Chips), and failures.
+    """(BlockKey, Measured) -> (BlockKey, Chips), and failures.
 
     Attributes:
       source: where pixels are read.
@@ -78,22 +48,13 @@ class _FetchBlock(beam.DoFn):
     options: PixelOptions
 
     def setup(self):
-        self._read = patiently(self._counted)
-        self._bytes = Metrics.counter("fetch", "bytes read")
-        self._milliseconds = Metrics.distribution("fetch", "read ms")
+        self._read = counted(self.source.read, "fetch")
 
-    def _counted(self, *args) -> Raster:
-        start = time.monotonic()
-        raster = self.source.read(*args)
-        self._milliseconds.update(int(1000 * (time.monotonic() - start)))
-        self._bytes.inc(raster.pixels.nbytes)
-        return raster
-
-    def process(self, element: tuple[BlockKey, BlockRequest]) -> Iterator:
-        key, request = element
+    def process(self, element: tuple[BlockKey, Measured]) -> Iterator:
+        key, (pair, shift) = element
         try:
             chips = prepare_block(
-                key, request.pair, self.rule.target, self.grid, self._read, self.options
+                key, pair, self.rule.target, self.grid, self._read, self.options, shift
             )
         except (SourceUnavailable, ValueError) as error:
             # A scene that cannot be used is its block's failure, not the job's.

@@ -71,9 +71,7 @@ def inspect_scene(scene: Scene, read: Read, boxes: list[GeoBox] | None = None) -
       ValueError: the scene's numbers cannot be interpreted at all.
     """
     boxes = windows_of(scene.footprint) if boxes is None else boxes
-    bands = tuple(b for b in (*OPTICAL.names, "B10", *SAR.names) if b in scene.bands)
-    extra = tuple(b for b in screening_bands(scene) if b not in bands)
-    seen = [read(scene, box, bands + extra) for box in boxes]
+    seen = [read(scene, box, scene_bands(scene)) for box in boxes]
     found = [find_defects(raster, scene) for raster in seen]
     # Side by side, since a percentile does not ask where a pixel lies.
     raster = seen[0]._replace(pixels=np.concatenate([r.pixels for r in seen], axis=2))
@@ -118,6 +116,12 @@ def inspect_scene(scene: Scene, read: Read, boxes: list[GeoBox] | None = None) -
         defects=shares,
         values=values,
     )
+
+
+def scene_bands(scene: Scene) -> tuple[str, ...]:
+    """All bands of a scene that are looked at, those that screen its clouds among them."""
+    bands = tuple(b for b in (*OPTICAL.names, "B10", *SAR.names) if b in scene.bands)
+    return bands + tuple(b for b in screening_bands(scene) if b not in bands)
 
 
 def _implausible(scene: Scene, values: dict[str, tuple[float, float, float]]) -> list[str]:
@@ -216,11 +220,14 @@ def _common_box(optical: Scene, sar: Scene) -> GeoBox:
     )
 
 
-def inspect_items(paths: list[str]) -> str:
-    """Findings of STAC items as text; where they hold both sensors, also the shift of each pair.
+def inspect_items(paths: list[str]) -> tuple[str, int]:
+    """Findings of STAC items; where they hold both sensors, also the shift of each pair.
 
     Args:
       paths: item files, folders of them or catalogues, as `FilesSource` takes them.
+
+    Returns:
+      the findings as text, and how many scenes belong in quarantine.
 
     Raises:
       ValueError: an item or file is unusable; the message names it.
@@ -231,7 +238,8 @@ def inspect_items(paths: list[str]) -> str:
     from transforms.sources.windows import read_scene
 
     scenes = [scene_from_item(item, where) for path in paths for item, where in read_items(path)]
-    lines = [findings_text(inspect_scene(scene, read_scene)) for scene in scenes]
+    found = [inspect_scene(scene, read_scene) for scene in scenes]
+    lines = [findings_text(findings) for findings in found]
     for optical in (s for s in scenes if s.sensor == SENTINEL2):
         near = [
             s for s in scenes if s.sensor == SENTINEL1 and overlap(s.footprint, optical.footprint)
@@ -239,7 +247,7 @@ def inspect_items(paths: list[str]) -> str:
         near.sort(key=lambda s: (abs((s.start - optical.start).total_seconds()), s.id))
         for sar in near[:1]:
             lines.append(shift_text(optical, sar, inspect_pair(optical, sar, read_scene)))
-    return "\n".join(lines)
+    return "\n".join(lines), sum(bool(f.reasons) for f in found)
 
 
 def findings_text(findings: Findings) -> str:

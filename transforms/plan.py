@@ -1,11 +1,10 @@
-"""Planning: which scenes map which block. Keys are all that is planned and shuffled."""
+"""Planning: which scenes map which block. Keys and scenes are all that is planned and shuffled."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -16,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from transforms.chips import finished_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex, geographic_bounds
-from transforms.pixels.pairing import Pair, PairRule
+from transforms.pixels.pairing import Pair, PairRule, Regime
 from transforms.scene import ImagerySource, Scene, SourceUnavailable, overlap
 from transforms.store import join, read_json, write_json
 
@@ -49,6 +48,14 @@ class BlockRequest(NamedTuple):
     pair: Pair
 
 
+class PairRequest(NamedTuple):
+    """The blocks of one tile that one pair maps."""
+
+    pair: Pair
+    blocks: tuple[BlockKey, ...]  # all of them: the pair is measured on a fixed choice
+    todo: tuple[BlockKey, ...]  # those still to be fetched
+
+
 def plan_tile(
     tile: TileIndex, blocks: Iterable[BlockKey], grid: Grid, rule: PairRule, source: ImagerySource
 ) -> list[BlockRequest]:
@@ -58,6 +65,7 @@ def plan_tile(
 
     Raises:
       SourceUnavailable: the catalogue could not be read.
+      ValueError: the catalogue holds only scenes of no use, or one that cannot be interpreted.
     """
     scenes = source.search(grid.footprint(tile), rule.period)
     requests = []
@@ -69,12 +77,26 @@ def plan_tile(
     return requests
 
 
+def pair_requests(
+    requests: Iterable[BlockRequest], finished: Container[BlockKey] = frozenset()
+) -> list[PairRequest]:
+    """Blocks by pair, those without any scene left out; in order of their first block."""
+    groups: dict[Pair, list[BlockKey]] = {}
+    for key, pair in requests:
+        if any(pair):
+            groups.setdefault(pair, []).append(key)
+    return [
+        PairRequest(pair, tuple(keys), tuple(key for key in keys if key not in finished))
+        for pair, keys in groups.items()
+    ]
+
+
 def plan_url(root: str, tile: TileIndex) -> str:
     return join(root, "plan", f"{tile.path}.json")
 
 
-def write_plan(root: str, tile: TileIndex, requests: list[BlockRequest]) -> None:
-    """Write which scenes each block is made from: the provenance of the tile's products."""
+def write_plan(root: str, tile: TileIndex, requests: list[BlockRequest], rule: PairRule) -> None:
+    """Write which scenes each block is made from, and its regime."""
     scenes = {s.id: s for r in requests for sensor in r.pair for s in sensor}
     write_json(
         plan_url(root, tile),
@@ -87,6 +109,7 @@ def write_plan(root: str, tile: TileIndex, requests: list[BlockRequest]) -> None
                 }
                 for r in requests
             },
+            "regimes": {str(r.key): rule.regime(r.pair) for r in requests},
         },
     )
 
@@ -98,28 +121,6 @@ def _plain(scene: Scene) -> dict:
     return scene._replace(assets=())._asdict() | plain
 
 
-def _scene(plain: dict) -> Scene:
-    moments = {
-        name: plain[name] and datetime.fromisoformat(plain[name])
-        for name in ("time", "start", "end")
-    }
-    lists = {name: tuple(plain[name]) for name in ("footprint", "assets", "missing")}
-    return Scene(**plain | moments | lists)
-
-
-def planned_scenes(root: str, blocks: Iterable[BlockKey]) -> list[Scene]:
-    """The scenes, without assets, that blocks are made from, by sensor and id."""
-    by_tile: dict[TileIndex, list[BlockKey]] = {}
-    for key in blocks:
-        by_tile.setdefault(key.tile, []).append(key)
-    scenes = {}
-    for tile, keys in by_tile.items():
-        plan = read_plan(root, tile)
-        used = {name for key in keys for ids in plan["blocks"][str(key)].values() for name in ids}
-        scenes |= {plain["id"]: _scene(plain) for plain in plan["scenes"] if plain["id"] in used}
-    return sorted(scenes.values(), key=lambda scene: (scene.sensor, scene.id))
-
-
 def read_plan(root: str, tile: TileIndex) -> dict:
     """The tile's plan as `write_plan` wrote it. Raises FileNotFoundError where there is none."""
     return read_json(plan_url(root, tile))
@@ -127,7 +128,9 @@ def read_plan(root: str, tile: TileIndex) -> dict:
 
 @dataclass
 class PlanBlocks(beam.PTransform):
-    """TileIndex -> (BlockKey, BlockRequest) of the blocks that are still to be fetched.
+    """TileIndex -> (BlockKey, PairRequest): the pairs of a tile with blocks still to be fetched.
+
+    The key is that of the pair's first block: unique, and known to the limit of concurrency.
 
     Attributes:
       root: the run's folder.
@@ -145,7 +148,7 @@ class PlanBlocks(beam.PTransform):
 
     def expand(self, tiles):
         search = _PlanTile(self.root, self.region, self.grid, self.rule, self.source)
-        return tiles | "Search" >> beam.ParDo(search).with_outputs(FAILED, main="requests")
+        return tiles | "Search" >> beam.ParDo(search).with_outputs(FAILED, main="pairs")
 
 
 @dataclass
@@ -157,27 +160,31 @@ class _PlanTile(beam.DoFn):
     source: ImagerySource
 
     def setup(self):
-        self._count = {
-            name: Metrics.counter("plan", name)
-            for name in ("blocks", "blocks without optical", "blocks without SAR", "no pair")
-        }
+        names = ["blocks", "blocks without optical", "blocks without SAR", "no pair"]
+        names += [f"regime {regime}" for regime in Regime]
+        self._count = {name: Metrics.counter("plan", name) for name in names}
 
     def process(self, tile: TileIndex) -> Iterator:
         try:
             blocks = self.grid.blocks(tile, self.region)
             requests = plan_tile(tile, blocks, self.grid, self.rule, self.source)
-        except SourceUnavailable as error:
+        except (SourceUnavailable, ValueError) as error:
+            # A tile of which nothing can be used is its own failure, not the job's.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile, "plan", error))
             return
-        write_plan(self.root, tile, requests)
+        write_plan(self.root, tile, requests, self.rule)
         finished = finished_chips(self.root, tile, self.grid)
-        for request in requests:
-            if not any(request.pair):
-                self._count["no pair"].inc()
-            elif request.key not in finished:
-                self._count["blocks"].inc()
-                if not request.pair.optical:
-                    self._count["blocks without optical"].inc()
-                if not request.pair.sar:
-                    self._count["blocks without SAR"].inc()
-                yield request.key, request
+        self._count["no pair"].inc(sum(not any(r.pair) for r in requests))
+        for request in pair_requests(requests, finished):
+            if request.todo:
+                self._report(request)
+                yield request.blocks[0], request
+
+    def _report(self, request: PairRequest) -> None:
+        count, pair = len(request.todo), request.pair
+        self._count["blocks"].inc(count)
+        self._count[f"regime {self.rule.regime(pair)}"].inc(count)
+        if not pair.optical:
+            self._count["blocks without optical"].inc(count)
+        if not pair.sar:
+            self._count["blocks without SAR"].inc(count)

@@ -110,7 +110,11 @@ class Raster(NamedTuple):
 
 
 class ImagerySource(Protocol):
-    """Searches scenes and reads their pixels. Pickled to workers: clients are made on first use."""
+    """Searches scenes and reads their pixels. Pickled to workers: clients are made on first use.
+
+    A source asks a busy service again by itself, nobody above it does. One whose service allows a
+    number of requests at a time says so in an attribute `max_requests`.
+    """
 
     def search(self, bounds: Bounds, period: Period) -> list[Scene]:
         """Scenes of both sensors that touch the bounds and lie in the half-open period.

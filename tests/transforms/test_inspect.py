@@ -125,7 +125,8 @@ def test_windows_cover_small_footprints_and_sample_large_ones():
 def test_items_are_printed_with_the_shift_of_their_pair(tmp_path):
     for path in (OPTICAL, SAR):
         shutil.copytree(path.parent, tmp_path / path.parent.name)
-    text = inspect_items([str(tmp_path)])
+    text, quarantined = inspect_items([str(tmp_path)])
+    assert quarantined == 0
     assert text.count(": ok\n") == 2
     assert "offset: ok; metadata: no offset, pixels: no offset" in text
     assert f"{SAR.stem} against {OPTICAL.stem}: shift (" in text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 from transforms.period import Period, utc_day
@@ -18,11 +19,29 @@ passes of one day that high latitudes see.
 """
 
 
+NEAREST, LEAST_CLOUDY = "nearest", "least-cloudy"
+"""Which optical pass within reach maps the target date; see `choose_pair`."""
+
+
 class Pair(NamedTuple):
     """Scenes of one optical and of one SAR pass, in the order in which they are merged."""
 
     optical: tuple[Scene, ...]  # empty: none within reach
     sar: tuple[Scene, ...]
+
+    def without(self, ids: Container[str]) -> Pair:
+        """The pair without the scenes of these ids."""
+        return Pair(*(tuple(s for s in scenes if s.id not in ids) for scenes in self))
+
+
+class Regime(StrEnum):
+    """Which sensors map a block: how far a map can be right depends on it."""
+
+    BOTH = "both"
+    SAR_STALE = "sar stale"  # both, but the SAR lies further from the optical pass than usual
+    SAR_ONLY = "sar only"
+    OPTICAL_ONLY = "optical only"
+    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -32,12 +51,19 @@ class PairRule:
     target: date
     max_optical_days: int = 10
     max_sar_days: int = 12
+    optical: str = NEAREST  # or LEAST_CLOUDY
+    stale_sar_days: int = 6  # beyond: half of one Sentinel-1's repeat cycle, so a pass is missing
 
     def __post_init__(self):
-        if self.max_optical_days < 0 or self.max_sar_days < 0:
+        if min(self.max_optical_days, self.max_sar_days, self.stale_sar_days) < 0:
             raise ValueError(
                 f"pairing: reach of {self.max_optical_days} days (optical) and "
-                f"{self.max_sar_days} days (SAR), expected 0 or more"
+                f"{self.max_sar_days} days (SAR), stale after {self.stale_sar_days}: expected 0 or "
+                "more"
+            )
+        if self.optical not in (NEAREST, LEAST_CLOUDY):
+            raise ValueError(
+                f"pairing: optical is {self.optical!r}, expected {NEAREST} or {LEAST_CLOUDY}"
             )
 
     @property
@@ -48,13 +74,35 @@ class PairRule:
 
     def choose(self, scenes: Iterable[Scene]) -> Pair:
         """See `choose_pair`."""
-        return choose_pair(scenes, self.target, self.max_optical_days, self.max_sar_days)
+        return choose_pair(
+            scenes, self.target, self.max_optical_days, self.max_sar_days, self.optical
+        )
+
+    def regime(self, pair: Pair) -> Regime:
+        """Which sensors a pair has, and whether its SAR is stale."""
+        if not pair.optical:
+            return Regime.SAR_ONLY if pair.sar else Regime.NONE
+        if not pair.sar:
+            return Regime.OPTICAL_ONLY
+        apart = _days_apart(pair.sar[0], _known_range(pair.optical[0]))
+        return Regime.BOTH if apart <= self.stale_sar_days else Regime.SAR_STALE
 
 
 def choose_pair(
-    scenes: Iterable[Scene], target: date, max_optical_days: int, max_sar_days: int
+    scenes: Iterable[Scene],
+    target: date,
+    max_optical_days: int,
+    max_sar_days: int,
+    optical: str = NEAREST,
 ) -> Pair:
-    """The optical pass nearest to the target date, however cloudy, and the SAR pass next to it.
+    """One optical pass, with all its granules, and the SAR pass next to it.
+
+    The optical pass is the one nearest to the target date, however cloudy; cloud, then id decide
+    between passes of equal distance. With `LEAST_CLOUDY` it is that of the least cloudy scene in
+    reach; distance, then id decide between equal ones, and unknown cloud comes last.
+
+    Days are not mixed: where the pass shows a corner of the block only, the rest of the block has
+    no optical data, even if another pass within reach shows it.
 
     An undated scene is taken only where no dated one is in reach, and then it stands alone: one
     acquisition is one id. The result does not depend on the order of `scenes`.
@@ -65,16 +113,20 @@ def choose_pair(
       max_optical_days: reach around the target, last day included.
       max_sar_days: reach around the optical acquisition, or around the target where there is no
         optical one, last day included.
+      optical: `NEAREST` or `LEAST_CLOUDY`.
     """
     scenes = sorted(scenes, key=lambda s: scene_order(s, target))
     reach = Period.around(target, max_optical_days, max_optical_days)
-    optical = _pass([s for s in scenes if s.sensor == SENTINEL2 and s.within(reach)])
+    candidates = [s for s in scenes if s.sensor == SENTINEL2 and s.within(reach)]
+    # Sorts are stable: among equals scene_order decides.
+    if optical == LEAST_CLOUDY:
+        candidates.sort(key=lambda s: (s.time is None, 2.0 if s.cloud is None else s.cloud))
+    seen = _pass(candidates)
 
-    # The sort is stable: at equal distance scene_order decides.
-    span = _known_range(optical[0]) if optical else _day_range(target)
+    span = _known_range(seen[0]) if seen else _day_range(target)
     sar = [s for s in scenes if s.sensor == SENTINEL1 and _days_apart(s, span) <= max_sar_days]
     sar.sort(key=lambda s: (s.time is None, _distance(_known_range(s), span)))
-    return Pair(optical, _pass(sar))
+    return Pair(seen, _pass(sar))
 
 
 def _pass(candidates: list[Scene]) -> tuple[Scene, ...]:

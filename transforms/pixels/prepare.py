@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from model.inputs import BandSet
 from transforms.grid import BlockKey, GeoBox, Grid
 from transforms.pixels.chip import AGE_UNKNOWN, CLOUD_UNKNOWN, Chips, Quality, set_flag
 from transforms.pixels.clouds import screen, screening_bands
+from transforms.pixels.coregister import UNMEASURED, Shift, apply_shift
 from transforms.pixels.pairing import Pair
 from transforms.pixels.sentinel1 import (
     SAR,
@@ -37,8 +39,11 @@ class PixelOptions:
     harmonise: bool = True  # add the offset that the item states for baseline 04.00 and later
     speckle: str = "none"  # a key of SPECKLE_FILTERS
     cloud_threshold: int = 40  # cloud probability from which a pixel is flagged, percent
+    inputs: str = "measure"  # what the pixels of a pair say of it first, or "trust" its metadata
 
     def __post_init__(self):
+        if self.inputs not in ("measure", "trust"):
+            raise ValueError(f"inputs: got {self.inputs!r}, expected measure or trust")
         if self.speckle not in SPECKLE_FILTERS:
             raise ValueError(
                 f"speckle filter: got {self.speckle!r}, expected one of "
@@ -51,7 +56,9 @@ class PixelOptions:
         return asdict(self)
 
 
-class _Optical(NamedTuple):
+class OpticalPass(NamedTuple):
+    """The merged scenes of an optical pass."""
+
     pixels: np.ndarray  # (band, y, x) uint16
     cloud: np.ndarray  # (y, x) uint8
     flags: np.ndarray  # (y, x) uint8
@@ -84,13 +91,28 @@ def _present(scene: Scene, spec: BandSet) -> tuple[str, ...]:
 
 
 def prepare_block(
-    key: BlockKey, pair: Pair, target: date, grid: Grid, read: Read, options: PixelOptions
+    key: BlockKey,
+    pair: Pair,
+    target: date,
+    grid: Grid,
+    read: Read,
+    options: PixelOptions,
+    shift: Shift = UNMEASURED,
 ) -> Chips:
     """Chips of a block: read, convert, screen, merge the scenes of each pass, cut.
 
     Every scene is read once. Where scenes of a pass overlap, the first one that has data wins,
     with all its bands and flags. A missing sensor is not an error: its planes are nodata and
     flagged.
+
+    Args:
+      key: of the block.
+      pair: the scenes that map it.
+      target: day from which ages count.
+      grid: processing grid.
+      read: gives a scene's pixels.
+      options: of the pixel arithmetic.
+      shift: of the pair's SAR; taken off where it `applies`, recorded where it was measured.
 
     Raises:
       ValueError: a scene lacks a band or comes in an unknown unit, or `read` did not return what
@@ -99,8 +121,8 @@ def prepare_block(
     """
     geobox = grid.geobox(key)
     try:
-        optical = _optical_pass(pair.optical, geobox, read, options)
-        sar = _sar_pass(pair.sar, geobox, read, options)
+        optical = optical_pass(pair.optical, geobox, read, options)
+        sar = _aligned(pair.sar, geobox, read, options, shift)
     except ValueError as error:
         raise ValueError(f"block {key}: {error}") from error
 
@@ -108,6 +130,8 @@ def prepare_block(
     quality = optical.flags
     set_flag(quality, Quality.NO_OPTICAL, ~has_optical)
     set_flag(quality, Quality.NO_SAR, ~has_sar)
+    if shift.applies:
+        set_flag(quality, Quality.SHIFTED, has_sar)
 
     slices = grid.chip_slices()
 
@@ -118,14 +142,15 @@ def prepare_block(
         [_ages(cut(has_optical), pair.optical, target), _ages(cut(has_sar), pair.sar, target)],
         axis=1,
     )
-    shift = np.full((len(slices), 2), np.nan, np.float32)
-    return Chips(cut(optical.pixels), cut(sar), cut(quality), cut(optical.cloud), age, shift)
+    moved = np.tile(np.array([shift.dy, shift.dx], np.float32), (len(slices), 1))
+    return Chips(cut(optical.pixels), cut(sar), cut(quality), cut(optical.cloud), age, moved)
 
 
-def _optical_pass(
+def optical_pass(
     scenes: tuple[Scene, ...], geobox: GeoBox, read: Read, options: PixelOptions
-) -> _Optical:
-    merged = _Optical(
+) -> OpticalPass:
+    """The scenes of a pass on a geobox, converted, screened and merged."""
+    merged = OpticalPass(
         np.full((len(OPTICAL.bands), *geobox.shape), OPTICAL.nodata, np.uint16),
         np.full(geobox.shape, CLOUD_UNKNOWN, np.uint8),
         np.zeros(geobox.shape, np.uint8),
@@ -142,9 +167,10 @@ def _optical_pass(
     return merged
 
 
-def _sar_pass(
+def sar_pass(
     scenes: tuple[Scene, ...], geobox: GeoBox, read: Read, options: PixelOptions
 ) -> np.ndarray:
+    """The slices of a pass on a geobox, (band, y, x) int16, dB x 100, -32768 nodata."""
     merged = np.full((len(SAR.bands), *geobox.shape), SAR.nodata, np.int16)
     for scene in scenes:
         raster = _read(scene, geobox, sar_bands(scene), read)
@@ -153,6 +179,25 @@ def _sar_pass(
         np.copyto(merged, sar, where=sar_valid(sar) & ~sar_valid(merged))
     # After merging: slices of a pass join without a seam.
     return SPECKLE_FILTERS[options.speckle](merged)
+
+
+def _aligned(
+    scenes: tuple[Scene, ...], geobox: GeoBox, read: Read, options: PixelOptions, shift: Shift
+) -> np.ndarray:
+    """`sar_pass`, moved onto the optical grid where the shift applies."""
+    if not scenes or not shift.applies:
+        return sar_pass(scenes, geobox, read, options)
+    # As much more is read as the shift is long, so that no edge of the block goes empty.
+    margin = ceil(max(abs(shift.dy), abs(shift.dx))) + 1
+    wide = geobox._replace(
+        x0=geobox.x0 - margin * geobox.resolution,
+        y0=geobox.y0 + margin * geobox.resolution,
+        width=geobox.width + 2 * margin,
+        height=geobox.height + 2 * margin,
+    )
+    return apply_shift(sar_pass(scenes, wide, read, options), shift)[
+        :, margin:-margin, margin:-margin
+    ]
 
 
 def _read(scene: Scene, geobox: GeoBox, bands: tuple[str, ...], read: Read) -> Raster:
