@@ -12,12 +12,16 @@ from pipeline.schedule import Country
 from transforms.chips import LAST, chip_cube_url
 from transforms.grid import BlockKey
 from transforms.mapcube import COMPLETION_LAYER, map_cube_url
+from transforms.measure import record_url
 from transforms.period import Period, parse_day
 from transforms.plan import plan_tile, plan_url, read_plan
 from transforms.product import item_url
 from transforms.publish import blocks_under
 from transforms.scene import SENTINEL2, ImagerySource
 from transforms.store import exists, join, list_folder, remove
+
+ANY_DATE = date(2020, 1, 1)
+"""Stands for the date where runs of all dates are to have one id."""
 
 
 class Due(NamedTuple):
@@ -40,7 +44,7 @@ def of_date(run: RunConfig, target: date) -> RunConfig:
 
 def series_name(country: Country, run: RunConfig) -> str:
     """`<country>-<id>`: the id derives from all that decides the bytes but the date."""
-    return f"{country.name}-{of_date(run, date.min).id[:8]}"
+    return f"{country.name}-{of_date(run, ANY_DATE).id[:8]}"
 
 
 def scheduled(country: Country, run: RunConfig, target: date) -> RunConfig:
@@ -173,5 +177,9 @@ def forget(run: RunConfig, blocks: tuple[BlockKey, ...]) -> None:
     for key in blocks:
         chips, number = chip_cube_url(run.out, key.tile), run.grid.block_number(key)
         remove(join(chips, LAST, "c", str(number), "0", "0"))
-    for tile in {key.tile for key in blocks}:
+    for tile in sorted({key.tile for key in blocks}):
+        planned = read_plan(run.out, tile)["blocks"]
+        pairs = [planned[str(key)] for key in blocks if key.tile == tile and str(key) in planned]
+        for optical, sar in {(tuple(pair["optical"]), tuple(pair["sar"])) for pair in pairs}:
+            remove(record_url(run.out, tile, optical, sar))
         remove(plan_url(run.out, tile))
