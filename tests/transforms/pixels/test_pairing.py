@@ -165,3 +165,47 @@ def test_rule_searches_far_enough_for_the_sar_of_the_farthest_optical():
     assert ids(rule.choose([edge, radar])) == (["o"], ["s"])
     with pytest.raises(ValueError, match="expected 0 or more"):
         PairRule(TARGET, -1, 12)
+
+
+def test_least_cloudy_within_reach_by_option():
+    near = optical("near", "06-15T10:30:00", cloud=0.6)
+    clear = optical("clear", "06-20T10:30:00", cloud=0.1)
+    also = optical("also", "06-20T10:30:14", cloud=0.9)  # its pass, cloudy or not
+    unknown = optical("unknown", "06-15T10:30:00")
+    far = optical("far", "06-26T10:30:00", cloud=0.0)
+    rule = PairRule(TARGET, optical="least-cloudy")
+    radar = sar("s", "06-21T05:00:00")
+    assert ids(rule.choose([near, clear, also, unknown, far, radar])) == (
+        ["clear", "also"],
+        ["s"],
+    )
+    assert ids(rule.choose([unknown, far])) == (["unknown"], [])
+    assert ids(rule.choose([clear._replace(id="later"), near._replace(cloud=0.1)])) == (
+        ["near"],
+        [],
+    )
+    assert ids(PairRule(TARGET).choose([near, clear, also, radar])) == (["near"], ["s"])
+    with pytest.raises(ValueError, match="optical is 'clearest', expected nearest or least-cloudy"):
+        PairRule(TARGET, optical="clearest")
+
+
+def test_passes_are_not_mixed_to_fill_a_block():
+    corner = optical("corner", "06-15T10:30:00")._replace(footprint=(15.0, 46.0, 15.01, 46.01))
+    whole = optical("whole", "06-17T10:30:00")
+    assert pair(corner, whole) == (["corner"], [])
+
+
+@pytest.mark.parametrize(
+    ("scenes", "regime"),
+    [
+        ([optical("o", "06-15T10:00:00"), sar("s", "06-21T05:00:00")], "both"),
+        ([optical("o", "06-15T10:00:00"), sar("s", "06-22T05:00:00")], "sar stale"),
+        ([sar("s", "06-15T05:00:00")], "sar only"),
+        ([optical("o", "06-15T10:00:00")], "optical only"),
+        ([], "none"),
+    ],
+)
+def test_regimes(scenes, regime):
+    rule = PairRule(TARGET)
+    assert rule.regime(rule.choose(scenes)) == regime
+    assert PairRule(TARGET, stale_sar_days=7).regime(rule.choose(scenes)) != "sar stale"
