@@ -74,12 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=description or summary,
-            epilog=EPILOG if name in (*JOBS, "schedule") else None,
+            epilog=EPILOG if name in (*JOBS, "submit", "schedule") else None,
             formatter_class=formatter,
         )
 
     for name, summary in JOBS.items():
-        _add_run_options(
+        add_run_options(
             command(
                 name,
                 summary,
@@ -87,6 +87,14 @@ def build_parser() -> argparse.ArgumentParser:
                 "--out alone is enough,\nand options that differ from run.json are an error.",
             )
         )
+    _add_submit_options(
+        command(
+            "submit",
+            "the jobs on Google Cloud Dataflow",
+            "Run the jobs on Google Cloud Dataflow, one after the other, and wait for them.\n\n"
+            "A job that has nothing left to do is not started; one that is running is waited for.",
+        )
+    )
     _add_schedule_options(
         command(
             "schedule",
@@ -95,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
             "it here.",
         )
     )
-    info = command("info", "what a run, product, checkpoint or catalog holds; or: info regions")
+    info = command("info", "what a run or a checkpoint holds; or: info regions")
     info.add_argument("what", help="output folder, .safetensors file, or the word regions")
     inspect = command(
         "inspect",
@@ -110,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to map")
     what.add_argument(
         "--region", help="GeoJSON file, west,south,east,north in degrees, or a shipped country"
@@ -174,6 +182,55 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for the network")
     run.add_argument("--threads", type=int, help="torch threads per process (default: torch's)")
+
+
+def _add_submit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("jobs", nargs="+", choices=JOBS, metavar="JOB", help=", ".join(JOBS))
+    add_run_options(parser)
+    place = parser.add_argument_group("where Dataflow runs it")
+    place.add_argument("--gcp-project", required=True, help="project of Google Cloud")
+    place.add_argument("--gcp-region", required=True, help="region of Google Cloud: europe-west4")
+    place.add_argument("--temp", required=True, help="gs:// folder for staged and temporary files")
+    place.add_argument("--network", help="VPC network of the workers")
+    place.add_argument("--subnetwork", help="its subnetwork, by name or path")
+    place.add_argument(
+        "--no-public-ips", action="store_true", help="workers have no public address"
+    )
+    place.add_argument("--service-account", help="e-mail address that the workers act as")
+    place.add_argument("--labels", help="labels of the jobs: key=value,...")
+    workers = parser.add_argument_group("what it runs on")
+    workers.add_argument("--image", help="container image of the workers (default: Beam's own)")
+    workers.add_argument(
+        "--setup-file",
+        help="setup.py of the package that workers install (default: this checkout's), or none "
+        "where the image holds it",
+    )
+    workers.add_argument(
+        "--max-workers", type=int, help="workers a job (default: Dataflow's limit)"
+    )
+    for job in ("ingest", "mosaic"):
+        workers.add_argument(f"--machine-type-{job}", help=f"workers of {job}")
+    add_gpu_options(parser)
+    how = parser.add_argument_group("how it is submitted")
+    how.add_argument("--template", help="gs:// folder of Flex Templates to launch the jobs from")
+    how.add_argument("--dry-run", action="store_true", help="print the requests, send nothing")
+    how.add_argument("--detach", action="store_true", help="start one job and do not wait for it")
+
+
+def add_gpu_options(parser: argparse.ArgumentParser) -> None:
+    gpu = parser.add_argument_group("what classify runs on")
+    gpu.add_argument("--machine-type-classify", help="workers of classify")
+    gpu.add_argument("--gpu", help="TYPE:COUNT a worker: nvidia-l4:1; also TYPE:COUNT:DRIVER")
+    gpu.add_argument(
+        "--gpu-process-model",
+        choices=("one-per-gpu", "mps"),
+        help="one process a GPU, or one a core that share it by MPS (default: one-per-gpu)",
+    )
+    gpu.add_argument(
+        "--right-fitting",
+        action="store_true",
+        help="ask for the GPU by resource hints on the network's steps, not by service option",
+    )
 
 
 def _add_schedule_options(parser: argparse.ArgumentParser) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from pipeline import launch, report
 from pipeline.cli import EXIT_FAILED, EXIT_OK
 from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest, from_dict, read_run
+from pipeline.launch import JobReport
 from pipeline.region import load_region, shipped_regions
 from pipeline.runners import beam_options, check_services
 from pipeline.watchdog import WorkerDied, leave
@@ -19,9 +23,10 @@ from transforms.failures import failures_url, read_failures
 from transforms.layers import choose_layers
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
-from transforms.scene import SourceUnavailable
+from transforms.product import ProductGrid
+from transforms.scene import ImagerySource, SourceUnavailable
 from transforms.sources import open_source
-from transforms.store import exists, read_json
+from transforms.store import exists, join, read_json
 
 Command = Callable[[argparse.Namespace, list[str]], int]
 
@@ -75,16 +80,33 @@ def run_from(args: argparse.Namespace) -> RunConfig:
             harmonise=False if args.no_harmonise else None,
             inputs=args.inputs,
         ),
-        "product": changed(run.product, epsg=args.product_epsg, resolution=args.product_resolution),
+        "product": product_grid(run.product, args),
         "max_requests": args.max_requests,
     }
     run = changed(run, **wanted)
+    _check_apart(run)
     return replace(run, max_failed=args.max_failed, device=args.device, threads=args.threads)
+
+
+def _check_apart(run: RunConfig) -> None:
+    """Raise ValueError where products would be written into the catalogue that is read."""
+    kind, _, catalog = run.source.partition(":")
+    if kind == "files" and join(run.out, "").startswith(join(catalog, "")):
+        raise ValueError(
+            f"--out {run.out} lies inside the catalogue {catalog}; choose a folder outside of it"
+        )
 
 
 def changed(value, **fields):
     """A dataclass value with those fields that are given; those that are None stay."""
     return replace(value, **{name: field for name, field in fields.items() if field is not None})
+
+
+def product_grid(grid: ProductGrid, args: argparse.Namespace) -> ProductGrid:
+    """The grid of the options; another CRS has a resolution of its own, unless one is given."""
+    if args.product_epsg not in (None, grid.epsg):
+        return ProductGrid(args.product_epsg, args.product_resolution, grid.tile_size)
+    return changed(grid, resolution=args.product_resolution)
 
 
 def layer_names(text: str) -> tuple[str, ...]:
@@ -110,23 +132,42 @@ def absolute_source(spec: str) -> str:
     )
 
 
-def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ...]) -> int:
-    """Check everything, then run jobs one after the other until one fails."""
-    run = run_from(args)
+def checked_source(run: RunConfig) -> ImagerySource:
+    """The run's source, after everything was checked that can be; nothing is written.
+
+    Raises:
+      ValueError: the run cannot be made.
+    """
     source = open_source(run.source)
-    check_services(beam_options(beam_args))
     try:
         launch.check(run, source)
     except SourceUnavailable as error:
         raise ValueError(str(error)) from error
+    return source
+
+
+def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ...]) -> int:
+    """Check everything, then run jobs one after the other until one fails."""
+    check_services(beam_options(beam_args))
+    run = run_from(args)
+    source = checked_source(run)
     launch.start(run)
     say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
-    for job in jobs:
+
+    def execute(job: str) -> JobReport:
         try:
-            done = launch.execute(job, run, source, beam_args)
+            return launch.execute(job, run, source, beam_args)
         except WorkerDied as died:
             say(f"{job} failed: {died}")
             leave(EXIT_FAILED)
+
+    return in_order(run, jobs, execute)
+
+
+def in_order(run: RunConfig, jobs: tuple[str, ...], execute: Callable[[str], JobReport]) -> int:
+    """Execute jobs one after the other until one fails; says how they went."""
+    for job in jobs:
+        done = execute(job)
         say(report.job_line(done))
         if done.failed > run.max_failed:
             for failure in read_failures(run.out, job)[:5]:
@@ -146,6 +187,53 @@ def run_jobs(args: argparse.Namespace, beam_args: list[str], jobs: tuple[str, ..
             )
             return EXIT_FAILED
     return EXIT_OK
+
+
+def submit(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """Check everything, then run jobs on Dataflow one after the other until one fails."""
+    from pipeline import dataflow
+    from pipeline import submit as submission
+    from pipeline.dataflow_service import FAILURES, DataflowService
+
+    jobs = tuple(job for job in launch.JOBS if job in args.jobs or "run" in args.jobs)
+    if args.detach and len(jobs) > 1:
+        raise ValueError(
+            f"--detach starts one job, got {', '.join(jobs)}: a job needs the output of the one "
+            "before it, so a chain has to be waited for; submit one job, or leave --detach out"
+        )
+    cloud = dataflow.cloud_from(args)
+    run = replace(run_from(args), device="cpu")  # the machine that submits needs no GPU
+    submission.check_reachable(run)
+    source = checked_source(run)
+    run = replace(run, device="cuda" if cloud.gpu else "cpu")
+    with tempfile.TemporaryDirectory(prefix="cloudlulc-") as folder:
+        sdist = None
+        if args.setup_file != "none" and not args.template:
+            setup_file = Path(args.setup_file or submission.SETUP_FILE)
+            sdist = submission.build_sdist(setup_file, Path(folder))
+        how = submission.Submission(cloud, beam_args, sdist, args.template)
+        options = [how.options(job, run) for job in jobs]
+        if args.dry_run:
+            print(json.dumps(submission.preview(run, source, jobs, how), indent=2))
+            return EXIT_OK
+        run = submission.share_checkpoint(run)
+        launch.start(run)
+        say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
+        service = DataflowService(options[0])
+        try:
+            if args.detach:
+                if launch.left(run, jobs[0]):
+                    submission.start(jobs[0], run, source, how, service, say)
+                else:
+                    say(report.job_line(launch.nothing_to_do(jobs[0], run)))
+                return EXIT_OK
+            execute = partial(
+                submission.execute, run=run, source=source, how=how, service=service, say=say
+            )
+            return in_order(run, jobs, execute)
+        except FAILURES as error:
+            say(f"cloudlulc submit: {error}")
+            return EXIT_FAILED
 
 
 def schedule(args: argparse.Namespace, beam_args: list[str]) -> int:
@@ -203,6 +291,7 @@ COMMANDS: dict[str, Command] = {
     "ingest": partial(run_jobs, jobs=("ingest",)),
     "classify": partial(run_jobs, jobs=("classify",)),
     "mosaic": partial(run_jobs, jobs=("mosaic",)),
+    "submit": submit,
     "schedule": schedule,
     "info": info,
     "inspect": inspect,

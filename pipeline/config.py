@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,11 +22,27 @@ from transforms.pixels.prepare import PixelOptions
 from transforms.product import ProductGrid, ProductTile, product_tiles
 from transforms.publish import Publication, is_due
 from transforms.stac_product import ProductRun
-from transforms.store import create_json, exists, join, read_json, write_json
+from transforms.store import (
+    create_json,
+    exists,
+    is_local,
+    join,
+    local_path,
+    read_bytes,
+    read_json,
+    write_json,
+)
 
 WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
 
 DEFAULT_CHECKPOINT = str(WEIGHTS / "tiny.safetensors")
+
+
+FIRST_YEAR = 2014
+MOST_DAYS = 366
+
+LEFTOVERS = ("chips", "maps", "plan", "product")
+"""Folders that a run writes beside its run.json."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +87,21 @@ class RunConfig:
             raise ValueError(
                 f"layers: got {','.join(self.layers)}, expected lulc and any of {','.join(LAYERS)}"
             )
-        if self.max_requests < 1:
-            raise ValueError(f"max-requests: got {self.max_requests}, expected 1 or more")
+        if self.max_requests < 1 or self.max_failed < 0:
+            raise ValueError(
+                f"max-requests, max-failed: got {self.max_requests} and {self.max_failed}, "
+                "expected 1 or more, and 0 or more"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads: got {self.threads}, expected 1 or more")
+        if self.target.year < FIRST_YEAR:
+            raise ValueError(f"date: got {self.target}, and Sentinel-1 flies since {FIRST_YEAR}")
+        if max(self.rule.max_optical_days, self.rule.max_sar_days) > MOST_DAYS:
+            raise ValueError(
+                f"max-optical-days, max-sar-days: got {self.rule.max_optical_days} and "
+                f"{self.rule.max_sar_days}, expected {MOST_DAYS} at most: what was seen earlier "
+                "says little of the date"
+            )
 
     @property
     def inputs(self) -> InputSpec:
@@ -154,9 +184,10 @@ def read_run(out: str) -> dict | None:
 
 
 def check_folder(run: RunConfig) -> None:
-    """Raise ValueError where the output folder holds another run."""
+    """Raise ValueError where the output folder holds another run, or cannot be written to."""
     existing = read_run(run.out)
     if existing is None:
+        _check_new_folder(run.out)
         return
     here, wanted = _deciding(existing), _deciding(run.to_dict())
     for name in sorted(set(here) | set(wanted)):
@@ -166,6 +197,21 @@ def check_folder(run: RunConfig) -> None:
                 f"this run's is {wanted.get(name)}; choose another --out, or the first run's "
                 "options to go on with it"
             )
+
+
+def _check_new_folder(out: str) -> None:
+    found = [name for name in LEFTOVERS if exists(join(out, name))]
+    if found:
+        raise ValueError(
+            f"output folder {out} holds {', '.join(found)} but no run.json that says of which run; "
+            "choose another --out"
+        )
+    if is_local(out):
+        above = local_path(out).absolute()
+        while not above.exists():
+            above = above.parent
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise ValueError(f"output folder {out}: {above} is no folder that can be written to")
 
 
 def write_run(run: RunConfig) -> None:
@@ -217,12 +263,12 @@ def _from_dict(d: dict, out: str) -> RunConfig:
 
 
 def file_digest(path: str) -> str:
-    """sha256 of a file. Raises ValueError where there is none."""
+    """sha256 of a file, local or gs://. Raises ValueError where there is none."""
     try:
-        with open(path, "rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
+        return hashlib.sha256(read_bytes(path)).hexdigest()
     except OSError as error:
-        raise ValueError(f"checkpoint: {path} cannot be read: {error.strerror}") from None
+        why = error.strerror or error
+        raise ValueError(f"checkpoint: {path} cannot be read: {why}") from None
 
 
 def _deciding(run: dict) -> dict[str, object]:

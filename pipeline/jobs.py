@@ -11,7 +11,7 @@ from transforms.fetch import FetchBlocks, WriteChips
 from transforms.limit import LimitConcurrency
 from transforms.measure import MeasureInputs
 from transforms.plan import PlanBlocks
-from transforms.publish import PublishCollection, PublishTiles
+from transforms.publish import PublishTiles, WriteCollection
 from transforms.scene import ImagerySource
 
 
@@ -56,5 +56,5 @@ def mosaic(root: beam.Pipeline, run: RunConfig) -> None:
         | "Product tiles" >> beam.Create(run.tiles_to_publish())
         | PublishTiles(run.publication())
     )
-    published | PublishCollection(run.product_tiles(), run.publication())
+    published | WriteCollection(run.publication(), run.product_tiles())
     failed | WriteFailures(run.out, "mosaic")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 import apache_beam as beam
+import torch
 
 from model import checkpoint
 from pipeline import jobs
@@ -16,6 +17,7 @@ from pipeline.progress import progress
 from pipeline.runners import beam_options, runner_of
 from pipeline.watchdog import watched
 from transforms.chips import create_chip_cube, finished_chips
+from transforms.classify import load_checkpoint
 from transforms.failures import read_failures
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, finished_blocks
@@ -53,26 +55,39 @@ def check(run: RunConfig, source: ImagerySource) -> None:
       ValueError: the region, source, checkpoint or output folder cannot be used.
       SourceUnavailable: the catalogue cannot be read.
     """
-    checkpoint.require_match(checkpoint.load(run.checkpoint), run.inputs, run.legend)
     check_folder(run)
+    if is_finished(run):
+        return
+    checkpoint.require_match(load_checkpoint(run.checkpoint), run.inputs, run.legend)
     limit = getattr(source, "max_requests", None)
     if limit is not None and run.max_requests > limit:
         raise ValueError(
             f"max-requests: got {run.max_requests}, source {run.source.partition(':')[0]} allows "
             f"{limit} at a time; choose {limit} or less"
         )
-    for tile in run.tiles():
-        source.check(run.grid.footprint(tile), run.rule.period)
+    run.product_tiles()
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: got cuda, and torch finds no GPU here; use --device cpu")
+    if left(run, "ingest"):
+        for tile in run.tiles():
+            source.check(run.grid.footprint(tile), run.rule.period)
 
 
 def start(run: RunConfig) -> None:
     """Write `run.json` and the cubes' metadata, so that workers only ever write shards."""
+    if is_finished(run):
+        return
     write_run(run)
     attributes = {"date": run.target.isoformat(), "checkpoint_digest": run.checkpoint_digest}
     layers = choose_layers(run.layers)
     for tile in run.tiles():
         create_chip_cube(run.out, tile, run.grid, run.inputs)
         create_map_cube(run.out, tile, run.grid, layers, run.legend, attributes)
+
+
+def is_finished(run: RunConfig) -> bool:
+    """Whether the run's folder holds all that its jobs write: nothing is to be checked or done."""
+    return exists(collection_url(run.out)) and not any(left(run, job) for job in JOBS)
 
 
 def finished_ingest(run: RunConfig) -> int:
@@ -108,6 +123,13 @@ def left(run: RunConfig, job: str) -> int:
     return count
 
 
+def nothing_to_do(job: str, run: RunConfig) -> JobReport:
+    """The report of a job that finds its work done; what a stopped one left open is closed."""
+    if job == "mosaic" and not exists(collection_url(run.out)):
+        publish_collection(run.product_tiles(), run.publication())
+    return JobReport(job, 0, 0, 0, 0.0, {})
+
+
 def execute(
     job: str, run: RunConfig, source: ImagerySource | None, beam_args: list[str]
 ) -> JobReport:
@@ -119,9 +141,7 @@ def execute(
     """
     todo = left(run, job)
     if todo == 0:
-        if job == "mosaic" and not exists(collection_url(run.out)):
-            publish_collection(run.product_tiles(), run.publication())
-        return JobReport(job, 0, 0, 0, 0.0, {})
+        return nothing_to_do(job, run)
     finished: Callable[[], int] = {
         "ingest": partial(finished_ingest, run),
         "classify": partial(finished_classify, run),
@@ -139,8 +159,6 @@ def execute(
         f"{c.key.metric.namespace}: {c.key.metric.name}": c.committed
         for c in result.metrics().query()["counters"]
     }
-    if job == "mosaic":
-        publish_collection(run.product_tiles(), run.publication())
     failed = len(read_failures(run.out, job))
     seconds = time.monotonic() - began
     return JobReport(job, todo, counters.get(WRITTEN[job], 0), failed, seconds, counters)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -20,6 +22,7 @@ from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS
 from transforms.mapcube import finished_blocks, open_map_cube, write_core
 from transforms.pixels.chip import Chips, Quality
+from transforms.store import is_local, local_path, read_bytes
 
 
 class ChipClassifier(ModelHandler[Chips, tuple[Chips, Prediction], Predictor]):
@@ -29,7 +32,7 @@ class ChipClassifier(ModelHandler[Chips, tuple[Chips, Prediction], Predictor]):
     its neighbours can change a byte.
 
     Args:
-      path: of the checkpoint, as the worker sees it.
+      path: of the checkpoint, as the worker sees it; may be a gs:// address.
       device: "cpu" or "cuda".
       threads: of torch per process; None leaves torch's own choice.
     """
@@ -42,7 +45,7 @@ class ChipClassifier(ModelHandler[Chips, tuple[Chips, Prediction], Predictor]):
         self.threads = threads
 
     def load_model(self) -> Predictor:
-        return Predictor(checkpoint.load(self.path), self.device, self.threads)
+        return Predictor(load_checkpoint(self.path), self.device, self.threads)
 
     def run_inference(
         self, batch: Sequence[Chips], model: Predictor, inference_args: dict | None = None
@@ -52,6 +55,21 @@ class ChipClassifier(ModelHandler[Chips, tuple[Chips, Prediction], Predictor]):
     def get_num_bytes(self, batch: Sequence[Chips]) -> int:
         # Beam's own way pickles the batch to learn its size: half a second for 243 MB.
         return sum(array.nbytes for chips in batch for array in chips)
+
+
+def load_checkpoint(url: str) -> checkpoint.Checkpoint:
+    """The checkpoint at `url`; one under gs:// is fetched, for its format is read from a file.
+
+    Raises:
+      FileNotFoundError: nothing lies under the gs:// address.
+      ValueError: what lies there is no checkpoint.
+    """
+    if is_local(url):
+        return checkpoint.load(local_path(url))
+    with tempfile.TemporaryDirectory(prefix="cloudlulc-") as folder:
+        path = Path(folder) / url.rpartition("/")[2]
+        path.write_bytes(read_bytes(url))
+        return checkpoint.load(path)
 
 
 def map_layers(chips: Chips, prediction: Prediction, grid: Grid) -> dict[str, np.ndarray]:

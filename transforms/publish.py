@@ -189,33 +189,6 @@ class PublishTiles(beam.PTransform):
 
 
 @dataclass
-class PublishCollection(beam.PTransform):
-    """Names of published tiles -> the collection of all tiles, written once they are there.
-
-    A part of the job and not of who submits it, because that one may not wait.
-
-    Attributes:
-      tiles: of the whole run, those published earlier among them.
-      publication: what the tiles are made from.
-    """
-
-    tiles: Sequence[ProductTile]
-    publication: Publication
-
-    def expand(self, names):
-        return (
-            names
-            # One count of all tiles: it exists when the last one is published.
-            | "All tiles" >> beam.combiners.Count.Globally()
-            | "Collection" >> beam.Map(_publish_collection, self.tiles, self.publication)
-        )
-
-
-def _publish_collection(count: int, tiles: Sequence[ProductTile], publication: Publication) -> None:
-    publish_collection(tiles, publication)
-
-
-@dataclass
 class _Publish(beam.DoFn):
     publication: Publication
 
