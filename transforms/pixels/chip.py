@@ -39,4 +39,4 @@ class Chips(NamedTuple):
     quality: np.ndarray  # (chip, y, x) uint8, `Quality` bits
     cloud: np.ndarray  # (chip, y, x) uint8, cloud probability 0-100, 255 unknown
     age: np.ndarray  # (chip, 2) int16, days from target date of optical, SAR; -32768 unknown
-    shift: np.ndarray  # (chip, 2) float32, (dy, dx) of SAR to optical, px; NaN: not measured
+    shift: np.ndarray  # (chip, 2) float32, (dy, dx) of SAR to optical as measured, px; NaN: not
