@@ -38,6 +38,9 @@ def beam_options(beam_args: list[str]) -> PipelineOptions:
     Raises:
       ValueError: an argument is unknown to Beam, or the runner is not one of ours.
     """
+    for before, argument in zip(["", *beam_args], beam_args, strict=False):
+        if not argument.startswith("--") and ("=" in before or not before.startswith("--")):
+            raise ValueError(f"after -- only flags of Apache Beam stand, got {argument!r}")
     options = PipelineOptions(beam_args)
     every = options.get_all_options(retain_unknown_options=True)
     unknown = sorted(set(every) - set(PipelineOptions([]).get_all_options()))

@@ -5,19 +5,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import apache_beam as beam
+import shapely
 from apache_beam import coders
 from apache_beam.metrics import Metrics
 from shapely.geometry.base import BaseGeometry
 
 from transforms.chips import finished_chips
 from transforms.failures import FAILED, Failure
-from transforms.grid import BlockKey, Grid, TileIndex, geographic_bounds
-from transforms.pixels.pairing import Pair, PairRule, Regime
-from transforms.scene import ImagerySource, Scene, SourceUnavailable, overlap
-from transforms.store import join, read_json, write_json
+from transforms.grid import BlockKey, GeoBox, Grid, TileIndex, geographic_bounds
+from transforms.pixels.pairing import Pair, PairRule, Regime, complete
+from transforms.scene import Bounds, ImagerySource, Scene, SourceUnavailable, overlap
+from transforms.store import exists, join, read_json, write_json
 
 
 class BlockKeyCoder(coders.Coder):
@@ -70,11 +72,34 @@ def plan_tile(
     scenes = source.search(grid.footprint(tile), rule.period)
     requests = []
     for key in blocks:
-        box = grid.geobox(key)
-        bounds = geographic_bounds(box.epsg, box.bounds)
-        near = [scene for scene in scenes if overlap(scene.footprint, bounds)]
-        requests.append(BlockRequest(key, rule.choose(near)))
+        box, core = grid.geobox(key), grid.core_geobox(key)
+        near = _showing(scenes, box)
+        # A pass that shows nothing but the halo maps nothing; of a pass that maps, it is context.
+        pair = rule.choose(_showing(near, core))
+        requests.append(BlockRequest(key, complete(pair, near)))
     return requests
+
+
+def _showing(scenes: Iterable[Scene], box: GeoBox) -> list[Scene]:
+    bounds = geographic_bounds(box.epsg, box.bounds)
+    return [scene for scene in scenes if shows(scene, bounds)]
+
+
+def shows(scene: Scene, bounds: Bounds) -> bool:
+    """Whether a scene has data in a box: granules at the edge of a swath fill theirs in part."""
+    if not overlap(scene.footprint, bounds):
+        return False
+    if not scene.outline:
+        return True
+    west, south, east, north = bounds
+    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    outline = _polygon(scene.outline)
+    return any(outline.intersection(shapely.box(w, south, e, north)).area > 0 for w, e in spans)
+
+
+@lru_cache(maxsize=1024)
+def _polygon(wkt: str) -> BaseGeometry:
+    return shapely.from_wkt(wkt)
 
 
 def pair_requests(
@@ -95,21 +120,37 @@ def plan_url(root: str, tile: TileIndex) -> str:
     return join(root, "plan", f"{tile.path}.json")
 
 
-def write_plan(root: str, tile: TileIndex, requests: list[BlockRequest], rule: PairRule) -> None:
-    """Write which scenes each block is made from, and its regime."""
-    scenes = {s.id: s for r in requests for sensor in r.pair for s in sensor}
+def write_plan(
+    root: str,
+    tile: TileIndex,
+    requests: list[BlockRequest],
+    rule: PairRule,
+    finished: Container[BlockKey] = frozenset(),
+) -> None:
+    """Write which scenes each block is made from, and its regime.
+
+    Blocks that are finished keep what an earlier plan says: they were made from that, whatever the
+    catalogue holds by now.
+    """
+    scenes = {s.id: _plain(s) for r in requests for sensor in r.pair for s in sensor}
+    blocks = {
+        str(r.key): {"optical": [s.id for s in r.pair.optical], "sar": [s.id for s in r.pair.sar]}
+        for r in requests
+    }
+    regimes = {str(r.key): rule.regime(r.pair) for r in requests}
+    if exists(plan_url(root, tile)):
+        earlier = read_plan(root, tile)
+        kept = {str(r.key) for r in requests if r.key in finished} & set(earlier["blocks"])
+        scenes = {plain["id"]: plain for plain in earlier["scenes"]} | scenes
+        blocks |= {name: earlier["blocks"][name] for name in kept}
+        regimes |= {name: earlier["regimes"][name] for name in kept}
+    used = {name for pair in blocks.values() for ids in pair.values() for name in ids}
     write_json(
         plan_url(root, tile),
         {
-            "scenes": [_plain(scene) for _, scene in sorted(scenes.items())],
-            "blocks": {
-                str(r.key): {
-                    "optical": [s.id for s in r.pair.optical],
-                    "sar": [s.id for s in r.pair.sar],
-                }
-                for r in requests
-            },
-            "regimes": {str(r.key): rule.regime(r.pair) for r in requests},
+            "scenes": [plain for name, plain in sorted(scenes.items()) if name in used],
+            "blocks": blocks,
+            "regimes": regimes,
         },
     )
 
@@ -172,8 +213,8 @@ class _PlanTile(beam.DoFn):
             # A tile of which nothing can be used is its own failure, not the job's.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile, "plan", error))
             return
-        write_plan(self.root, tile, requests, self.rule)
         finished = finished_chips(self.root, tile, self.grid)
+        write_plan(self.root, tile, requests, self.rule, finished)
         self._count["no pair"].inc(sum(not any(r.pair) for r in requests))
         for request in pair_requests(requests, finished):
             if request.todo:

@@ -21,11 +21,11 @@ Bounds = tuple[float, float, float, float]
 
 
 def overlap(a: Bounds, b: Bounds) -> bool:
-    """Whether two boxes share a point."""
+    """Whether two boxes share area."""
     return (
-        a[1] <= b[3]
-        and b[1] <= a[3]
-        and any(w1 <= e2 and w2 <= e1 for w1, e1 in _spans(a) for w2, e2 in _spans(b))
+        a[1] < b[3]
+        and b[1] < a[3]
+        and any(w1 < e2 and w2 < e1 for w1, e1 in _spans(a) for w2, e2 in _spans(b))
     )
 
 
@@ -65,6 +65,7 @@ class Scene(NamedTuple):
     link: str = ""  # of the scene's STAC item, for provenance
     assets: tuple[Asset, ...] = ()
     missing: tuple[str, ...] = ()  # bands that the item declares missing: not an error
+    outline: str = ""  # of the data, WKT in degrees; "": the footprint's box
 
     def asset(self, band: str) -> Asset | None:
         return next((a for a in self.assets if a.band == band), None)

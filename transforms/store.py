@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,15 +61,6 @@ def list_folder(url: str) -> list[str]:
         for entry in found
         if entry["type"] == "directory"
     )
-
-
-def remove(url: str) -> None:
-    """Remove one file; it is no error where there is none."""
-    fs, path = _filesystem(url)
-    try:
-        fs.rm_file(path)
-    except FileNotFoundError:
-        return
 
 
 def read_bytes(url: str) -> bytes:
@@ -140,6 +131,13 @@ def create_json(url: str, document: Any) -> bool:
         # A retried upload that had gone through before its answer was lost meets itself.
         return fs.cat_file(path) == data
     return True
+
+
+def remove(url: str) -> None:
+    """Remove a file, or a folder with all that is in it; nothing where nothing lies."""
+    fs, path = _filesystem(url)
+    with suppress(FileNotFoundError):
+        fs.rm(path, recursive=True)
 
 
 @contextmanager

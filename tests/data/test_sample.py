@@ -13,7 +13,12 @@ from rasterio.warp import transform_geom
 from tests.stac_validation import validate
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
-WRITTEN_BY_HAND = {"README.md", "LICENSES/Apache-2.0.txt", "LICENSES/MIT-WorldCereal.txt"}
+WRITTEN_BY_HAND = {
+    "demo.py",
+    "README.md",
+    "LICENSES/Apache-2.0.txt",
+    "LICENSES/MIT-WorldCereal.txt",
+}
 
 
 def load(path: Path) -> dict:

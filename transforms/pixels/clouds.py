@@ -97,7 +97,7 @@ def _stored_probability(raster: Raster, scene: Scene, valid: np.ndarray) -> np.n
 
 
 def s2cloudless(reflectance: np.ndarray, threshold: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cloud probability and mask of an L1C scene by s2cloudless 1.7 (Sentinel Hub, CC BY 4.0).
+    """Cloud probability and mask of an L1C scene by s2cloudless 1.7 (Sentinel Hub, CC BY-SA 4.0).
 
     The probability is per pixel at 10 m, as in Earth Engine's COPERNICUS/S2_CLOUD_PROBABILITY. The
     mask averages it over a disk of 4 px, thresholds it and dilates it by 2 px, the package's usual

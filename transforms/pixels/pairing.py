@@ -129,6 +129,19 @@ def choose_pair(
     return Pair(seen, _pass(sar))
 
 
+def complete(pair: Pair, scenes: Iterable[Scene]) -> Pair:
+    """A pair with those of `scenes` that belong to its passes: what shows a block's halo alone."""
+    scenes = sorted(scenes, key=lambda scene: scene.id)
+
+    def completed(chosen: tuple[Scene, ...]) -> tuple[Scene, ...]:
+        if not chosen:
+            return ()
+        more = [s for s in scenes if s.sensor == chosen[0].sensor and s not in chosen]
+        return chosen + _pass([chosen[0], *more])[1:]
+
+    return Pair(completed(pair.optical), completed(pair.sar))
+
+
 def _pass(candidates: list[Scene]) -> tuple[Scene, ...]:
     """The first candidate and the others of its pass and kind, in order."""
     if not candidates:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
+import shapely
+
 from transforms.scene import SENTINEL1, SENTINEL2, Bounds, Scene
 from transforms.sources.assets import BANDS, house_name, item_assets
 
@@ -58,6 +60,7 @@ def scene_from_item(item: dict, location: str) -> Scene:
         link=_self_link(item) or location,
         assets=assets,
         missing=missing,
+        outline=_outline(item),
     )
 
 
@@ -128,6 +131,22 @@ def _footprint(item: dict, name: str) -> Bounds:
             f"{name}: bbox is {list(box)}, expected degrees as [west, south, east, north]"
         )
     return float(west), float(south), float(east), float(north)
+
+
+def _outline(item: dict) -> str:
+    """Outline of the data as WKT; "" where the item's geometry says no more than its bbox."""
+    geometry = item.get("geometry") or {}
+    if geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        return ""
+    try:
+        outline = shapely.geometry.shape(geometry)
+    except (KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
+        return ""
+    west, south, east, north = outline.bounds
+    # Across the antimeridian a ring may run around the earth: there the bbox knows better.
+    if not outline.is_valid or east - west > 180:
+        return ""
+    return "" if outline.equals(shapely.box(west, south, east, north)) else outline.wkt
 
 
 def _level(item: dict, sensor: str) -> str:
