@@ -121,7 +121,8 @@ def build_parser() -> argparse.ArgumentParser:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to map")
     what.add_argument(
-        "--region", help="GeoJSON file, west,south,east,north in degrees, or a shipped country"
+        "--region",
+        help="GeoJSON file (gs:// too), west,south,east,north in degrees, or a shipped country",
     )
     what.add_argument("--date", help="target date, YYYY-MM-DD")
     what.add_argument(

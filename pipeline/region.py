@@ -8,12 +8,13 @@ import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from transforms.grid import NORTH_LIMIT, SOUTH_LIMIT
+from transforms.store import read_bytes
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def load_region(text: str) -> Region:
     """The region that a user names.
 
     Args:
-      text: "west,south,east,north" in degrees (west > east crosses the antimeridian), the path of
-        a GeoJSON file, or the name of a shipped region such as "ghana".
+      text: "west,south,east,north" in degrees (west > east crosses the antimeridian), the path or
+        gs:// address of a GeoJSON file, or the name of a shipped region such as "ghana".
 
     Raises:
       ValueError: there is no such region, or it is not an area that can be mapped.
@@ -60,10 +61,10 @@ def load_region(text: str) -> Region:
     if re.fullmatch(r"[-+.\deE, ]+", text) and "," in text:
         return _from_bbox(text)
     if text.lower().endswith((".geojson", ".json")):
-        return _from_file(Path(text))
+        return _from_file(text)
     shipped = regions_folder() / f"{text.lower().replace(' ', '-')}.geojson"
     if shipped.is_file():
-        return _from_file(shipped)
+        return _from_file(str(shipped))
     near = get_close_matches(shipped.stem, shipped_regions(), n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(
@@ -92,9 +93,9 @@ def _from_bbox(text: str) -> Region:
     return _checked(Region(name, shapely.union_all(boxes)), "region")
 
 
-def _from_file(path: Path) -> Region:
+def _from_file(path: str) -> Region:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads(read_bytes(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise ValueError(f"region: there is no file {path}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -135,7 +136,7 @@ def _from_file(path: Path) -> Region:
             )
     properties = document.get("properties") or {}
     name = properties.get("name") if isinstance(properties, dict) else None
-    return _checked(Region(str(name or path.stem), shapely.union_all(shapes)), what)
+    return _checked(Region(str(name or PurePosixPath(path).stem), shapely.union_all(shapes)), what)
 
 
 def _crs_name(document: dict) -> str:

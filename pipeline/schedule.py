@@ -19,9 +19,13 @@ RUN_OPTIONS = {
     "layers": list,
     "max_optical_days": int,
     "max_sar_days": int,
+    "optical": str,
+    "stale_sar_days": int,
+    "inputs": str,
     "chip_size": int,
     "halo": int,
     "speckle": str,
+    "no_harmonise": bool,
     "product_epsg": int,
     "product_resolution": float,
     "max_requests": int,
@@ -156,7 +160,8 @@ def _check_keys(where: str, entry: dict) -> None:
             hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(KEYS)}"
             raise ValueError(f"{where}: got {key}{hint}")
         kind = (int, float) if KEYS[key] is float else KEYS[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        # To Python a bool is an int, too.
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise ValueError(f"{where}: {key} is {value!r}, expected {KEYS[key].__name__}")
 
 

@@ -60,11 +60,19 @@ def _parsed(country: Country, target: date, out: str) -> argparse.Namespace:
 def _arguments(country: Country, target: date, out: str) -> list[str]:
     """The command that makes one run of a country."""
     what = {"region": country.region, "date": target, "source": country.source, "out": out}
-    options = {name: _text(value) for name, value in country.options.items()}
-    return ["run", *(f"--{k.replace('_', '-')}={v}" for k, v in (what | options).items())]
+    arguments = ["run"]
+    for name, value in (what | country.options).items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            arguments += [flag] if value else []
+        else:
+            arguments.append(f"{flag}={_text(value)}")
+    return arguments
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(value) if isinstance(value, list) else str(value)
 
 

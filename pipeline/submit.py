@@ -73,15 +73,24 @@ class Submission(NamedTuple):
 
 def check_reachable(run: RunConfig) -> None:
     """Raise ValueError where workers elsewhere could not read or write what the run names."""
+    if is_local(run.out):
+        raise ValueError(
+            f"out: got {run.out}, a folder of this machine; Dataflow's workers reach gs:// only: "
+            "name a gs:// folder"
+        )
     kind, _, rest = run.source.partition(":")
-    for name, local in (
-        ("out", is_local(run.out)),
-        ("source", kind == "files" and is_local(rest)),
-    ):
-        if local:
+    if kind == "files" and is_local(rest):
+        raise ValueError(
+            f"source: got {run.source}, a folder of this machine; Dataflow's workers reach gs:// "
+            "only: copy it there (gcloud storage rsync --recursive) and name files:gs://..."
+        )
+    for part in rest.split(",") if kind == "stac" else ():
+        name = part.rpartition("=")[2]
+        if name.endswith((".toml", ".json")) and is_local(name):
             raise ValueError(
-                f"{name}: got {getattr(run, name)}, a folder of this machine; Dataflow's workers "
-                "reach gs:// only"
+                f"source: got {name}, a file of this machine; whoever goes on with the run "
+                "elsewhere, as templates do, reads it again: copy it to gs:// (gcloud storage cp) "
+                "and name stac:gs://..."
             )
 
 

@@ -329,8 +329,12 @@ def test_a_dry_run_prints_the_request_that_would_be_sent_and_writes_nothing(
 @pytest.mark.parametrize(
     ("changes", "beam", "says"),
     [
-        (["--out=maps"], [], "folder of this machine"),
+        (["--out=maps"], [], "name a gs:// folder"),
         (["--source=files:/data"], [], "source: got files:/data, a folder of this machine"),
+        (["--source=files:data"], [], "copy it there"),
+        (["--source=stac:api.toml"], [], "api.toml, a file of this machine"),
+        (["--source=stac:earth-search,sar=/etc/sar.json"], [], "copy it to gs://"),
+        (["--region=gs://bucket/none.geojson"], [], "there is no file gs://bucket/none.geojson"),
         (["--gcp-project=My Project"], [], "expected the id of a project"),
         (["--temp=/tmp"], [], "expected a gs:// folder"),
         (["--labels=Team=Land"], [], "expected key=value"),

@@ -1,5 +1,6 @@
 import json
 
+import fsspec
 import pytest
 import shapely
 
@@ -31,6 +32,15 @@ def test_box_over_the_antimeridian_is_cut_in_two():
 )
 def test_geojson(tmp_path, wrap):
     assert load_region(geojson(tmp_path, wrap(SQUARE))).geometry.area == 1
+
+
+def test_geojson_in_a_store():
+    with fsspec.open("memory://regions/bono east.geojson", "w") as file:
+        json.dump(SQUARE, file)
+    region = load_region("memory://regions/bono east.geojson")
+    assert (region.name, region.geometry.area) == ("bono east", 1)
+    with pytest.raises(ValueError, match="there is no file memory://regions/none.geojson"):
+        load_region("memory://regions/none.geojson")
 
 
 def test_feature_collection_is_the_union(tmp_path):

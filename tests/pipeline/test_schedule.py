@@ -12,9 +12,10 @@ from test_promises import content, differing, run_with_beam
 from test_promises import make_run as make_run
 from test_promises import weights as weights
 
-from pipeline.cli import main
+from pipeline.cli import build_parser, main
 from pipeline.due import due, forget, scheduled
-from pipeline.schedule import Country, read_schedule
+from pipeline.flex import check_parameters
+from pipeline.schedule import RUN_OPTIONS, Country, read_schedule
 from pipeline.scheduler import _arguments
 from transforms.sources.synthetic import SyntheticSource
 from transforms.store import read_json
@@ -114,6 +115,8 @@ def test_entries_override_the_defaults(tmp_path):
         (('"togo"', '"atlantis"'), ["togo-utm", "atlantis"]),
         (("layers", "layer"), ["togo-utm", "did you mean layers?"]),
         (("32631", '"utm"'), ["togo-utm", "product_epsg is 'utm'", "int"]),
+        (("32631", "true"), ["togo-utm", "product_epsg is True", "int"]),
+        (("product_epsg = 32631", "no_harmonise = 1"), ["togo-utm", "no_harmonise is 1", "bool"]),
         (('["lulc", "cloud"]', '["ndvi"]'), ["togo-utm", "ndvi"]),
         (("look_back_days = 40", "look_back_days = -1"), ["look_back_days is negative"]),
         (('out = "runs"', ""), ["ghana", "out is missing"]),
@@ -133,6 +136,32 @@ def test_a_wrong_schedule_is_refused_and_the_entry_named(tmp_path, capsys, weigh
         assert words in message
     assert main(["schedule", "run", "--file", str(tmp_path / "none.toml")]) == 2
     assert main(["schedule", "due", "--file", path, "--date=22.11.2026"]) == 2
+
+
+def test_every_option_of_a_run_is_a_key_of_a_country():
+    options = vars(build_parser().parse_args(["run", "--out=x"]))
+    assert set(RUN_OPTIONS) == set(options) - {"command", "region", "date", "source", "out"}
+
+
+def test_options_reach_the_run_and_the_workflow(tmp_path, capsys, weights):
+    text = GOOD.replace("WEIGHTS", weights) + (
+        'optical = "least-cloudy"\nstale_sar_days = 3\ninputs = "trust"\nno_harmonise = true\n'
+    )
+    path = schedule_file(tmp_path, text)
+    command = ["schedule", "render", "--file", path, "--date=2026-11-22", "--country=togo-utm"]
+    assert main([*command, "--json"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    flags = ("--optical=least-cloudy", "--stale-sar-days=3", "--inputs=trust", "--no-harmonise")
+    assert set(flags) <= set(run["command"])
+    told = run["argument"]["options"]
+    fixed = {"job": "ingest", "out": "gs://my-runs/x", "checkpoint": "gs://my/x.safetensors"}
+    check_parameters("ingest", told | fixed)
+    assert (told["optical"], told["no_harmonise"]) == ("least-cloudy", "true")
+    off = schedule_file(tmp_path, text.replace("no_harmonise = true", "no_harmonise = false"))
+    assert main([*command[:3], off, *command[4:], "--json"]) == 0
+    (harmonised,) = json.loads(capsys.readouterr().out)["runs"]
+    assert "--no-harmonise" not in harmonised["command"]
+    assert harmonised["run_id"] != run["run_id"]
 
 
 def test_render_prints_commands_that_parse_and_json_for_the_workflow(tmp_path, capsys, weights):
