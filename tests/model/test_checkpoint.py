@@ -6,23 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from planet import MICRO
 from safetensors.torch import load_file, save_file
 
 from model.checkpoint import METADATA_KEY, load, of_network, require_match, save
 from model.inputs import INPUTS
 from model.legend import LULC6
-from model.network import CloudLULCNet, Config
-
-MICRO = Config(
-    stem=8,
-    dims=(8, 16, 24, 32),
-    optical_depths=(1, 1, 1, 1),
-    sar_depths=(1, 1, 1, 1),
-    tokens=16,
-    latent=8,
-    usmt_depth=1,
-    decoder=(16, 8),
-)
+from model.network import CloudLULCNet
 
 
 @pytest.fixture(scope="module")

@@ -5,23 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from planet import MICRO
 
 from model.checkpoint import of_network
 from model.inputs import INPUTS
 from model.legend import LULC6
-from model.network import CloudLULCNet, Config
+from model.network import CloudLULCNet
 from model.predict import Predictor
-
-MICRO = Config(
-    stem=8,
-    dims=(8, 16, 24, 32),
-    optical_depths=(1, 1, 1, 1),
-    sar_depths=(1, 1, 1, 1),
-    tokens=16,
-    latent=8,
-    usmt_depth=1,
-    decoder=(16, 8),
-)
 
 
 def checkpoint(config=MICRO):

@@ -7,21 +7,12 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from planet import MICRO
 
 from model.checkpoint import load
-from model.network import PRESETS, Config
+from model.network import PRESETS
 from model.train import class_weights, learning_rate, train
 
-MICRO = Config(
-    stem=8,
-    dims=(8, 16, 24, 32),
-    optical_depths=(1, 1, 1, 1),
-    sar_depths=(1, 1, 1, 1),
-    tokens=16,
-    latent=8,
-    usmt_depth=1,
-    decoder=(16, 8),
-)
 SHORT = {"preset": "micro", "batch": 2, "crop": 32, "bf16": False, "threads": 1, "half": False}
 
 
