@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from pipeline import __version__
@@ -36,12 +37,24 @@ def main(argv: list[str] | None = None) -> int:
     argv, beam_args = _split(argv)
     args = build_parser().parse_args(_join_negative_region(argv))
     from pipeline import commands
+    from transforms.store import storage_errors
 
+    # gcsfs prints a traceback of whatever it raises.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
         return commands.COMMANDS[args.command](args, beam_args)
     except ValueError as error:
         print(f"cloudlulc {args.command}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except storage_errors() as error:
+        urls = [value for value in vars(args).values() if isinstance(value, str) and "://" in value]
+        where = f"storage ({', '.join(urls)})" if urls else "storage"
+        print(
+            f"cloudlulc {args.command}: {where} refused, {type(error).__name__}: {error}; mend "
+            "that and run the same command again: what is finished stays",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -14,13 +14,14 @@ import rasterio
 import shapely
 from fsspec.registry import _registry
 from gcsfs.core import GCSFileSystem
-from servers.faults import faulty_proxy
+from servers.faults import faulty_proxy, refusing
 from test_promises import content, differing, run_with_beam
 from test_promises import loop as loop
 from test_promises import make_run as make_run
 from test_promises import weights as weights
 
 from pipeline import launch
+from pipeline.cli import main
 from pipeline.config import check_folder, read_run, write_run
 from pipeline.region import Region
 from tests.servers.gcs import gcs_emulator
@@ -175,6 +176,22 @@ def test_a_document_is_created_once(gcs):
     assert store.create_json(url, {"a": 1}), "the same writer, whose first answer was lost"
     assert not store.create_json(url, {"a": 2})
     assert store.read_json(url) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(401, "HttpError: no such right"), (403, "OSError: Forbidden"), (429, "HttpError")],
+)
+def test_storage_that_refuses_ends_the_command_with_one_line(
+    emulator, gcs, impatient, capfd, status, says
+):
+    with refusing(status) as url:
+        gcs(url)
+        assert main(["info", "gs://bucket/run"]) == 1
+    gcs(emulator)
+    (line,) = capfd.readouterr().err.strip().replace("\nno such", " no such").splitlines()
+    assert line.startswith("cloudlulc info: storage (gs://bucket/run) refused")
+    assert says in line and "run the same command again" in line
 
 
 def test_folders_and_removal(gcs, tmp_path):

@@ -42,6 +42,15 @@ def exists(url: str) -> bool:
     return fs.exists(path)
 
 
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What reading and writing raises where storage refuses, or does not answer after retries."""
+    from aiohttp import ClientError
+    from gcsfs.retry import HttpError
+    from google.auth.exceptions import GoogleAuthError
+
+    return OSError, ClientError, HttpError, GoogleAuthError
+
+
 def list_files(url: str) -> list[str]:
     """Paths, relative to `url` and sorted, of all files below it: one listing; [] where none."""
     fs, path = _filesystem(url)

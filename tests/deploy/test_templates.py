@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 GOOD_AND_BAD = {
     "job": ([], ["run", ""]),
-    "map_region": (["ghana", "-17,13,-13,14"], [""]),
+    "map_region": (["ghana", "-17,13,-13,14", "gs://bucket/a.geojson"], ["", "/a.geojson"]),
     "date": (["2024-06-15"], ["15.06.2024", "2024-6-15", "2024-06-15 "]),
     "source": (["synthetic:seed=3", "files:gs://bucket/catalog", "synthetic"], ["", "://x"]),
     "out": (["gs://bucket/maps/ghana", "gs://bucket"], ["/maps", "s3://bucket", "gs://B/x"]),
