@@ -146,8 +146,14 @@ def processes_below(pid: int) -> list[int]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
-def test_a_killed_worker_ends_the_run_and_the_next_one_completes_it(weights, tmp_path):
+@pytest.mark.parametrize("kind", ["of the run", "of a pool"])
+def test_a_killed_worker_ends_the_run_and_the_next_one_completes_it(
+    request, weights, tmp_path, kind
+):
     two = ["--", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    if kind == "of a pool":
+        address = request.getfixturevalue("pool")
+        two[2:] = ["--environment_type=EXTERNAL", f"--environment_config={address}"]
     out, log = tmp_path / "out", tmp_path / "log"
     arguments = command(out, weights)
     with open(log, "w") as err:
@@ -158,11 +164,13 @@ def test_a_killed_worker_ends_the_run_and_the_next_one_completes_it(weights, tmp
         while not list(out.glob("chips/*/quality/c/*/0/0")):
             assert run.poll() is None, log.read_text()
             time.sleep(0.05)
+        commands = {
+            pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_below(os.getpid())
+        }
         workers = [
             pid
-            for pid in processes_below(run.pid)
-            if b"sdk_worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-            and b"/sh" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            for pid, line in commands.items()
+            if (b"sdk_worker_main" in line or b"SdkHarness" in line) and b"/sh" not in line
         ]
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
