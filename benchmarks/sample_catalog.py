@@ -158,10 +158,6 @@ def collection(name: str, origin: str, items: list[dict]) -> dict:
     }
 
 
-def item_link(name: str) -> dict:
-    return {"rel": "item", "href": f"./{name}/{name}.json", "type": "application/geo+json"}
-
-
 def write_demo(out: Path, items: list[dict]) -> None:
     """The footprints that the demo maps as GeoJSON, and the list of its runs."""
     item_of = {item["id"]: item for item in items}

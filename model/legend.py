@@ -96,13 +96,10 @@ LULC6 = Legend(
     ),
 )
 
-LEGENDS = {LULC6.name: LULC6}
-
 # Crosswalks: code of another product -> class index of LULC6. They are lossy (shrubs become
 # grassland, as CloudSeg does); what is not listed has no counterpart and is ignored.
 WORLDCOVER_TO_LULC6 = {80: 0, 10: 1, 20: 2, 30: 2, 60: 3, 50: 4, 40: 5}
 DYNAMIC_WORLD_TO_LULC6 = {0: 0, 1: 1, 2: 2, 5: 2, 7: 3, 6: 4, 4: 5}
-ESRI_TO_LULC6 = {1: 0, 2: 1, 11: 2, 8: 3, 7: 4, 5: 5}
 
 
 def crosswalk(codes: np.ndarray, table: dict[int, int]) -> np.ndarray:

@@ -181,6 +181,9 @@ def in_order(run: RunConfig, jobs: tuple[str, ...], execute: Callable[[str], Job
         print(report.summary(run))
         if not launch.finished_classify(run):
             period = run.rule.period
+            if launch.left(run, "ingest") or launch.left(run, "classify"):
+                say(f"nothing was mapped yet: cloudlulc run --out {run.out} does all three jobs")
+                return EXIT_FAILED
             say(
                 f"nothing was mapped: {run.source} has no scene of {run.region.name} in {period}; "
                 "try another --date, or widen --max-optical-days and --max-sar-days"

@@ -18,7 +18,7 @@ from transforms.chips import finished_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid, TileIndex, geographic_bounds
 from transforms.pixels.pairing import Pair, PairRule, Regime, complete
-from transforms.scene import Bounds, ImagerySource, Scene, SourceUnavailable, overlap
+from transforms.scene import Bounds, ImagerySource, Scene, SourceUnavailable, overlap, spans
 from transforms.store import exists, join, read_json, write_json
 
 
@@ -91,10 +91,10 @@ def shows(scene: Scene, bounds: Bounds) -> bool:
         return False
     if not scene.outline:
         return True
-    west, south, east, north = bounds
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    _, south, _, north = bounds
     outline = _polygon(scene.outline)
-    return any(outline.intersection(shapely.box(w, south, e, north)).area > 0 for w, e in spans)
+    boxes = (shapely.box(west, south, east, north) for west, east in spans(bounds))
+    return any(outline.intersection(box).area > 0 for box in boxes)
 
 
 @lru_cache(maxsize=1024)

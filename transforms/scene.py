@@ -25,11 +25,12 @@ def overlap(a: Bounds, b: Bounds) -> bool:
     return (
         a[1] < b[3]
         and b[1] < a[3]
-        and any(w1 < e2 and w2 < e1 for w1, e1 in _spans(a) for w2, e2 in _spans(b))
+        and any(w1 < e2 and w2 < e1 for w1, e1 in spans(a) for w2, e2 in spans(b))
     )
 
 
-def _spans(bounds: Bounds) -> list[tuple[float, float]]:
+def spans(bounds: Bounds) -> list[tuple[float, float]]:
+    """(west, east) of a box, cut in two where it crosses the antimeridian."""
     west, _, east, _ = bounds
     return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
 

@@ -137,6 +137,11 @@ def test_jobs_after_ingest_do_not_need_the_imagery(command, tmp_path, catalog):
     assert list((tmp_path / "out" / "product").glob("*/*_lulc.tif"))
 
 
+def test_a_mosaic_without_maps_says_what_is_missing(command, capsys):
+    assert main(["mosaic", *command()[1:]]) == 1
+    assert "nothing was mapped yet: cloudlulc run --out" in capsys.readouterr().err
+
+
 def test_unknown_beam_flags_are_refused(command, capsys, tmp_path):
     refused(capsys, [*command(), "--", "--direct_num_wrokers=2"], tmp_path, "direct_num_wrokers")
     refused(capsys, [*command(), "--", "two"], tmp_path, "'two'")
