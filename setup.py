@@ -19,6 +19,7 @@ setup(
         "transforms.pixels",
         "transforms.sources",
         "pipeline",
+        "pipeline.commands",
         "deploy",
     ],
     package_data={"model": ["weights/*.safetensors", "weights/README.md"]},

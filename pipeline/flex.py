@@ -12,9 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from pipeline.cli import JOBS, add_gpu_options, add_run_options
 from pipeline.config import RunConfig
 from pipeline.dataflow import DISK_GB, Cloud
+from pipeline.options import JOBS, add_gpu_options, add_run_options
 from transforms.store import join
 
 RENAMED = {"region": "map_region"}

@@ -12,6 +12,11 @@ POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
 
 
+def say(text: str) -> None:
+    """Print a line for the person at the terminal; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(job: str, total: int, finished: Callable[[], int], unit: str = "blocks"):
     """Show how far a job is while the body runs: a bar on a terminal, plain lines elsewhere.

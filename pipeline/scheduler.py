@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from tempfile import TemporaryDirectory
 
-from pipeline import commands, launch
-from pipeline.cli import EXIT_FAILED, EXIT_OK, build_parser
+from pipeline import EXIT_FAILED, EXIT_OK, chain, launch
+from pipeline.arguments import run_from
 from pipeline.config import RunConfig
 from pipeline.due import Due, due, forget, newest_run, series_name
+from pipeline.options import add_run_options
+from pipeline.progress import say
 from pipeline.schedule import Country, read_schedule
 from transforms.period import parse_day
 from transforms.scene import SourceUnavailable
@@ -28,7 +30,7 @@ def schedule(args: argparse.Namespace, beam_args: list[str]) -> int:
     countries = _chosen(read_schedule(args.file), args.country)
     described = [(country, _described(country, today)) for country in countries]
     action = {"render": _render, "due": _list_due, "run": _run}[args.action]
-    commands.say(f"schedule {args.file} on {today}")
+    say(f"schedule {args.file} on {today}")
     return action(args, beam_args, described, today)
 
 
@@ -45,14 +47,16 @@ def _described(country: Country, today: date) -> RunConfig:
     try:
         # In an empty folder, so that no run that was started adds to what the schedule says.
         with TemporaryDirectory(prefix="cloudlulc-") as empty:
-            return commands.run_from(_parsed(country, today, empty))
+            return run_from(_parsed(country, today, empty))
     except ValueError as error:
         raise ValueError(f"country {country.name}: {error}") from error
 
 
 def _parsed(country: Country, target: date, out: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("cloudlulc run")
+    add_run_options(parser)
     try:
-        return build_parser().parse_args(_arguments(country, target, out))
+        return parser.parse_args(_arguments(country, target, out)[1:])
     except SystemExit:
         raise ValueError("the options above are not of cloudlulc run") from None
 
@@ -85,7 +89,7 @@ def _render(args, beam_args, described, today) -> int:
         except SourceUnavailable as error:
             raise ValueError(f"country {country.name}: {error}") from error
         if newest is None:
-            commands.say(f"{country.name}: nothing to map yet")
+            say(f"{country.name}: nothing to map yet")
             continue
         runs.append((country, run, newest))
     if args.json:
@@ -161,14 +165,14 @@ def _run(args, beam_args, described, today) -> int:
             found = due(country, run, source, today)
             entries = [entry for entry in found if entry.reason or not args.due]
             if not entries:
-                commands.say(f"{country.name}: nothing is due")
+                say(f"{country.name}: nothing is due")
             for entry in entries:
-                commands.say(f"{country.name} {entry.run.target}: {_verdict(entry)}")
+                say(f"{country.name} {entry.run.target}: {_verdict(entry)}")
                 forget(entry.run, entry.changed)
                 options = _parsed(country, entry.run.target, entry.run.out)
-                if commands.run_jobs(options, beam_args, launch.JOBS) != EXIT_OK:
+                if chain.run_jobs(options, beam_args, launch.JOBS) != EXIT_OK:
                     code = EXIT_FAILED
         except (ValueError, SourceUnavailable) as error:
-            commands.say(f"{country.name}: {error}")
+            say(f"{country.name}: {error}")
             code = EXIT_FAILED
     return code

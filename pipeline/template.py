@@ -9,7 +9,8 @@ from dataclasses import replace
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipeline import flex, launch
-from pipeline.commands import checked_source, run_from
+from pipeline.arguments import run_from
+from pipeline.chain import checked_source
 from pipeline.dataflow import Cloud, gpu_from
 from pipeline.submit import Submission, build, check_reachable, share_checkpoint
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from planet import micro_checkpoint
 
+from pipeline.arguments import absolute_source
 from pipeline.cli import main
-from pipeline.commands import absolute_source
 from pipeline.config import read_run
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"

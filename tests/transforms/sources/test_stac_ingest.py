@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from planet import micro_checkpoint
 
-from pipeline.cli import EXIT_FAILED, EXIT_OK, main
+from pipeline import EXIT_FAILED, EXIT_OK
+from pipeline.cli import main
 from tests.servers.cog_server import Faults, serving
 from tests.servers.stac_api import stac_api
 from tests.transforms.sources.made_cogs import BOX, catalog, items
