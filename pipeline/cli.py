@@ -29,6 +29,7 @@ COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
     "submit": ("the jobs on Google Cloud Dataflow", "submit"),
     "schedule": ("which countries are mapped when: show, list what is due, run it", "schedule"),
     "info": ("what a run or a checkpoint holds; or: info regions", "info"),
+    "view": ("products on a local web map", "view"),
     "inspect": ("what the pixels of scenes say of their metadata", "inspect"),
     "train": ("train the network on a CloudLULC-Set folder", "train"),
 }
