@@ -1,15 +1,16 @@
-"""CloudLULC-Set's folder layout as training samples.
+"""CloudLULC-Set's folder layout: which files make a sample, and a split as arrays or one by one.
 
-    SAR_S1/VH, SAR_S1/VV         one band each: backscatter in dB (float), or dB x 100 (int16,
-                                 nodata -32768)
-    Opt_S2_cloudy, Opt_S2_clear  12 bands B01 ... B8A, B09, B11, B12: reflectance x 1e4 (integer,
-                                 0 nodata per band)
-    Label                        one band: class index 0-5 in the order of `LULC6`, 255 unknown
-                                 (1-6 and 0 unknown with `labels_from_1`)
+    SAR_S1/VH, SAR_S1/VV         one band each
+    Opt_S2_cloudy, Opt_S2_clear  12 bands B01 ... B8A, B09, B11, B12
+    Label                        one band
+    cloud                        optional: one band, 1 cloud or shadow and 0 clear, for the cloudy
+                                 image of the same name
     split/{train,val,test}.csv   split_id, sar_vh, sar_vv, opt_cloudy, opt_clear, label: paths below
-                                 the root, or bare names in the folder of their kind
+                                 the root, or names in the folder of their kind, with or without
+                                 .tif; a file without header has these columns in this order
 
-Everything is read and checked once, before training starts, and decoded to memory-mapped arrays.
+An `opt_clear` may be empty: there is no clear image. Further columns are allowed; `place` groups
+samples that show one place, and `cloud` names masks. See `model.patch` for the files' values.
 """
 
 from __future__ import annotations
@@ -17,39 +18,34 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
-import rasterio
-from rasterio.errors import RasterioError
 
-from model.inputs import INPUTS
-from model.legend import IGNORE_INDEX, LULC6
+from model.patch import Patches, Row, Sample, read_patch, read_sample
 
 SPLIT_IDS = {"train": 1, "val": 2, "test": 3}
-LAYERS = {  # column of the CSV -> folder, bands
-    "sar_vh": ("SAR_S1/VH", 1),
-    "sar_vv": ("SAR_S1/VV", 1),
-    "opt_cloudy": ("Opt_S2_cloudy", 12),
-    "opt_clear": ("Opt_S2_clear", 12),
-    "label": ("Label", 1),
+FOLDERS = {  # column of the CSV -> folder
+    "sar_vh": "SAR_S1/VH",
+    "sar_vv": "SAR_S1/VV",
+    "opt_cloudy": "Opt_S2_cloudy",
+    "opt_clear": "Opt_S2_clear",
+    "label": "Label",
 }
-MULTIPLE = 32  # the network's coarsest stride
-_SAR_NODATA = INPUTS.sar.nodata
+COLUMNS = ("split_id", *FOLDERS)
+CLOUD = "cloud"  # folder and column of the masks
+_NAMED = 10  # faults that an error names at most
+_READERS = 4  # patches that are checked at a time
+
+T = TypeVar("T")
 
 
-class Patches(NamedTuple):
-    """One split, decoded; memory-mapped when read by `decode`."""
-
-    cloudy: np.ndarray  # (n, 12, y, x) uint16, reflectance x 1e4, 0 nodata
-    clear: np.ndarray  # (n, 12, y, x) uint16, reflectance x 1e4, 0 nodata
-    sar: np.ndarray  # (n, 2, y, x) int16, dB x 100, VV and VH, -32768 nodata
-    label: np.ndarray  # (n, y, x) uint8, class index, 255 unknown
-
-
-def read_split(root: str | Path, split: str) -> list[dict[str, Path]]:
-    """Rows of a split's CSV, column -> file.
+def read_split(root: str | Path, split: str) -> list[Row]:
+    """Rows of a split's CSV.
 
     Raises:
       ValueError: the CSV is missing or empty, lacks a column, or holds another split's rows.
@@ -60,96 +56,115 @@ def read_split(root: str | Path, split: str) -> list[dict[str, Path]]:
         raise ValueError(f"split: got {split!r}, expected one of {list(SPLIT_IDS)}")
     if not path.is_file():
         raise ValueError(f"data set {root}: {path} is missing; expected CloudLULC-Set's layout")
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        lacking = {"split_id", *LAYERS} - set(reader.fieldnames or ())
-        if lacking:
-            raise ValueError(f"{path}: columns {sorted(lacking)} are missing")
-        rows = []
-        for number, row in enumerate(reader, 1):
-            if row["split_id"].strip() != str(SPLIT_IDS[split]):
-                raise ValueError(
-                    f"{path} row {number}: got split_id {row['split_id']!r}, expected "
-                    f"{SPLIT_IDS[split]} ({split})"
-                )
-            rows.append(
-                {
-                    column: root / (name if "/" in name else f"{folder}/{name}")
-                    for column, (folder, _) in LAYERS.items()
-                    for name in (row[column].strip(),)
-                }
-            )
+    rows = [
+        _row(root, split, number, cells, path) for number, cells in enumerate(_table(path), start=1)
+    ]
     if not rows:
         raise ValueError(f"{path}: no rows")
+    return _named_apart(rows)
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV by column."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
+    if not lines:
+        return []
+    header = [cell.lower() for cell in lines[0]]
+    if not set(header) & set(COLUMNS):
+        if len(header) != len(COLUMNS):
+            raise ValueError(
+                f"{path}: {len(header)} columns without a header, expected {', '.join(COLUMNS)}"
+            )
+        header, lines = list(COLUMNS), [[], *lines]
+    if lacking := set(COLUMNS) - set(header):
+        raise ValueError(f"{path}: columns {sorted(lacking)} are missing")
+    for number, line in enumerate(lines[1:], start=1):
+        if len(line) != len(header):
+            raise ValueError(
+                f"{path} row {number}: {len(line)} columns, expected {len(header)}: "
+                f"{', '.join(header)}"
+            )
+    return [dict(zip(header, line, strict=True)) for line in lines[1:]]
+
+
+def _row(root: Path, split: str, number: int, cells: dict[str, str], path: Path) -> Row:
+    if cells["split_id"].lower() not in (str(SPLIT_IDS[split]), split):
+        raise ValueError(
+            f"{path} row {number}: got split_id {cells['split_id']!r}, expected "
+            f"{SPLIT_IDS[split]} ({split})"
+        )
+    files = {}
+    for column, folder in FOLDERS.items():
+        if cells[column]:
+            files[column] = _file(root, folder, cells[column])
+        elif column != "opt_clear":
+            raise ValueError(f"{path} row {number}: {column} is empty, expected a file")
+    masks = root / CLOUD
+    if cells.get(CLOUD):
+        files[CLOUD] = _file(root, CLOUD, cells[CLOUD])
+    elif masks.is_dir():
+        names = [files[column].name for column in ("opt_cloudy", "label")]
+        files[CLOUD] = next((p for n in names if (p := masks / n).is_file()), masks / names[0])
+    name = files["label"].stem
+    return Row(name, cells.get("place") or name, f"split {split} row {number}", files)
+
+
+def _file(root: Path, folder: str, name: str) -> Path:
+    name = name.replace("\\", "/")
+    path = root / (name if "/" in name else f"{folder}/{name}")
+    if not path.is_file():
+        for extension in (".tif", ".tiff", ".TIF"):
+            if (longer := path.with_name(path.name + extension)).is_file():
+                return longer
+    return path
+
+
+def _named_apart(rows: list[Row]) -> list[Row]:
+    """Rows whose names are unique: where several share a label, by their cloudy image, or row."""
+    for other in (
+        lambda row: row.files["opt_cloudy"].stem,
+        lambda row: f"{row.name} ({row.where.rpartition(' ')[2]})",
+    ):
+        count = Counter(row.name for row in rows)
+        rows = [row if count[row.name] == 1 else row._replace(name=other(row)) for row in rows]
     return rows
 
 
-def read_patch(row: dict[str, Path], where: str, labels_from_1: bool = False) -> Patches:
-    """One patch without the leading axis, padded with nodata to a multiple of 32 pixels.
-
-    Args:
-      row: column -> file.
-      where: split and row, for errors.
-      labels_from_1: labels are 1-6, and 0 is unknown.
+def read_samples(
+    root: str | Path, split: str = "test", labels_from_1: bool = False
+) -> Iterator[Sample]:
+    """The samples of a split, one by one, in the order of its rows; see `check`.
 
     Raises:
-      ValueError: a file is missing or unreadable, has another number of bands or another shape than
-        the others, or holds values outside the documented range.
+      ValueError: see `read_split` and `read_sample`.
     """
-    arrays = {}
-    for column, (_, bands) in LAYERS.items():
-        path = row[column]
-        if not path.is_file():
-            raise ValueError(f"{where}: {column} file {path} is missing")
-        try:
-            with rasterio.open(path) as file:
-                if file.count != bands:
-                    raise ValueError(f"{where}: {path} has {file.count} bands, expected {bands}")
-                arrays[column] = file.read()
-        except RasterioError as e:
-            raise ValueError(f"{where}: {path} cannot be read: {e}") from e
-    shapes = {column: a.shape[1:] for column, a in arrays.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"{where}: layers differ in shape (y, x): {shapes} ({row['label']})")
-    optical = [_reflectance(arrays[c], f"{where}: {row[c]}") for c in ("opt_cloudy", "opt_clear")]
-    sar = [_decibel(arrays[c], f"{where}: {row[c]}") for c in ("sar_vv", "sar_vh")]
-    label = _index(arrays["label"][0], f"{where}: {row['label']}", labels_from_1)
-    height, width = label.shape
-    pad = ((0, -height % MULTIPLE), (0, -width % MULTIPLE))
-    return Patches(
-        *(np.pad(a, ((0, 0), *pad)) for a in optical),
-        np.pad(np.concatenate(sar), ((0, 0), *pad), constant_values=_SAR_NODATA),
-        np.pad(label, pad, constant_values=IGNORE_INDEX),
-    )
+    return (read_sample(row, labels_from_1) for row in read_split(root, split))
 
 
-def _reflectance(a: np.ndarray, where: str) -> np.ndarray:
-    if a.dtype.kind not in "iu":
-        raise ValueError(f"{where} is {a.dtype}, expected integer reflectance x 1e4")
-    return np.clip(a, 0, np.iinfo(np.uint16).max).astype(np.uint16)
+def check(rows: Sequence[Row], labels_from_1: bool = False) -> None:
+    """Reads every file of a split, so that what is wrong shows before the work begins.
+
+    Raises:
+      ValueError: files are corrupt or foreign; each is named with its row.
+    """
+    with ThreadPoolExecutor(_READERS) as pool:
+        faults = pool.map(lambda row: _fault(read_sample, row, labels_from_1), rows)
+        _raise([fault for fault in faults if fault])
 
 
-def _decibel(a: np.ndarray, where: str) -> np.ndarray:
-    if a.dtype == np.int16:
-        return a
-    if a.dtype.kind != "f":
-        raise ValueError(f"{where} is {a.dtype}, expected dB as float or dB x 100 as int16")
-    known = np.isfinite(a)
-    if known.any() and (np.abs(a[known]) > 100).any():
-        raise ValueError(f"{where} holds {a[known].min()} to {a[known].max()}, expected dB")
-    return np.where(known, np.rint(100 * np.where(known, a, 0)), _SAR_NODATA).astype(np.int16)
+def _fault(read: Callable[[Row, bool], T], row: Row, labels_from_1: bool) -> str | None:
+    try:
+        read(row, labels_from_1)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
-def _index(label: np.ndarray, where: str, from_1: bool) -> np.ndarray:
-    last, first, unknown = len(LULC6.classes) - 1 + from_1, int(from_1), 0 if from_1 else 255
-    known = (label != unknown) & (label != IGNORE_INDEX)
-    wrong = np.unique(label[known & ((label < first) | (label > last))])
-    if wrong.size:
-        raise ValueError(
-            f"{where} holds labels {wrong[:5].tolist()}, expected {first}-{last} or {unknown}; "
-            "labels that start at 1 need --labels-from-1"
-        )
-    return np.where(known, label - first, IGNORE_INDEX).astype(np.uint8)
+def _raise(faults: list[str]) -> None:
+    if faults:
+        more = [f"... and {len(faults) - _NAMED} more rows"] if len(faults) > _NAMED else []
+        raise ValueError("\n".join([*faults[:_NAMED], *more]))
 
 
 def decode(
@@ -165,19 +180,23 @@ def decode(
       labels_from_1: labels are 1-6, and 0 is unknown.
 
     Raises:
-      ValueError: see `read_split` and `read_patch`; or patches differ in size.
+      ValueError: see `read_split` and `read_patch`; or patches differ in size. All that is wrong
+        is named.
     """
     rows = read_split(root, split)
     folder = Path(folder) / split
-    stamp = _fingerprint(rows, labels_from_1)
+    stamp = fingerprint(rows, labels_from_1)
     done = folder / "decoded.json"
     if not (done.is_file() and json.loads(done.read_text()) == stamp):
         folder.mkdir(parents=True, exist_ok=True)
         done.unlink(missing_ok=True)
-        arrays = None
+        arrays, faults = None, []
         for number, row in enumerate(rows):
-            where = f"split {split} row {number + 1}"
-            patch = read_patch(row, where, labels_from_1)
+            try:
+                patch = read_patch(row, labels_from_1)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
             if arrays is None:
                 arrays = [
                     np.lib.format.open_memmap(
@@ -185,24 +204,26 @@ def decode(
                     )
                     for name, a in zip(Patches._fields, patch, strict=True)
                 ]
+            if arrays[3].shape[1:] != patch.label.shape:
+                faults.append(
+                    f"{row.where}: patch of {patch.label.shape} pixels (padded), expected "
+                    f"{arrays[3].shape[1:]} as in the rows before ({row.files['label']})"
+                )
+                continue
             for out, a in zip(arrays, patch, strict=True):
-                if out.shape[1:] != a.shape:
-                    raise ValueError(
-                        f"{where}: patch of {patch.label.shape} pixels (padded), expected "
-                        f"{arrays[3].shape[1:]} as in row 1 ({row['label']})"
-                    )
                 out[number] = a
+        _raise(faults)
         for out in arrays:
             out.flush()
         done.write_text(json.dumps(stamp))
     return Patches(*(np.load(folder / f"{n}.npy", mmap_mode="r") for n in Patches._fields))
 
 
-def _fingerprint(rows: list[dict[str, Path]], labels_from_1: bool) -> dict:
+def fingerprint(rows: Sequence[Row], labels_from_1: bool) -> dict:
     """Names, sizes and times of the files; a missing file shows up as size -1."""
     text = hashlib.sha256()
     for row in rows:
-        for path in row.values():
+        for path in row.files.values():
             stat = path.stat() if path.is_file() else None
             size, time = (stat.st_size, stat.st_mtime_ns) if stat else (-1, -1)
             text.update(f"{path.resolve()} {size} {time}\n".encode())

@@ -107,3 +107,30 @@ def crosswalk(codes: np.ndarray, table: dict[int, int]) -> np.ndarray:
     lookup = np.full(256, IGNORE_INDEX, np.uint8)
     lookup[list(table)] = list(table.values())
     return lookup[codes]
+
+
+class Crosswalk(NamedTuple):
+    """How the codes of a product become class indices of LULC6."""
+
+    table: dict[int, int]  # code -> class index
+    unmapped: tuple[int, ...]  # codes without counterpart, and nodata
+
+    def indices(self, codes: np.ndarray, where: str) -> np.ndarray:
+        """Class indices (...) uint8 of codes (...); `IGNORE_INDEX` where there is no counterpart.
+
+        Raises:
+          ValueError: the product has no such code: another crosswalk is meant.
+        """
+        known = {*self.table, *self.unmapped}
+        if foreign := sorted(set(np.unique(codes).tolist()) - known):
+            raise ValueError(f"{where} holds codes {foreign[:5]}, expected some of {sorted(known)}")
+        return crosswalk(codes.astype(np.uint8), self.table)
+
+
+CROSSWALKS = {
+    "worldcover": Crosswalk(WORLDCOVER_TO_LULC6, (0, 70, 90, 95, 100)),
+    "dynamicworld": Crosswalk(DYNAMIC_WORLD_TO_LULC6, (3, 8, 255)),
+    "lulc6": Crosswalk({c.index: c.index for c in LULC6.classes}, (IGNORE_INDEX,)),
+}
+"""Products that maps are compared with and labels are taken from; our own maps hold WorldCover's
+codes."""

@@ -1,4 +1,4 @@
-"""Scores of land-cover maps, all from one confusion matrix, and of probabilities. numpy only.
+"""Scores of land-cover maps, all from confusion matrices, and of probabilities. numpy only.
 
 Means over classes leave out the classes that the truth does not hold, as a subset of a test set
 often lacks some; `Scores.present` says how many were counted.
@@ -61,28 +61,66 @@ def scores(matrix: np.ndarray) -> Scores:
     matrix = np.asarray(matrix, np.float64)
     hit = np.diag(matrix)
     truth, predicted, total = matrix.sum(1), matrix.sum(0), matrix.sum()
-    present = truth > 0
-    recall = _ratio(hit, truth)
-    f1 = np.where(present, _ratio(2 * hit, truth + predicted), np.nan)
-    iou = np.where(present, _ratio(hit, truth + predicted - hit), np.nan)
-    accuracy = float(_ratio(hit.sum(), total))
+    accuracy = float(overall_accuracy(matrix))
     chance = float(_ratio((truth * predicted).sum(), total * total))
     return Scores(
         overall_accuracy=accuracy,
         precision=_ratio(hit, predicted),
-        recall=recall,
-        f1=f1,
-        iou=iou,
-        macro_f1=float(f1[present].mean()) if present.any() else np.nan,
-        mean_iou=float(iou[present].mean()) if present.any() else np.nan,
+        recall=_ratio(hit, truth),
+        f1=_f1(matrix),
+        iou=_iou(matrix),
+        macro_f1=float(macro_f1(matrix)),
+        mean_iou=float(mean_iou(matrix)),
         kappa=float(_ratio(accuracy - chance, 1 - chance)),
-        present=int(present.sum()),
+        present=int((truth > 0).sum()),
         pixels=int(total),
     )
 
 
+def overall_accuracy(matrices: np.ndarray) -> np.ndarray:
+    """Share of right pixels: (...,C,C) -> (...) float64; nan without pixels."""
+    return _ratio(np.trace(matrices, axis1=-2, axis2=-1), np.sum(matrices, (-2, -1)))
+
+
+def macro_f1(matrices: np.ndarray) -> np.ndarray:
+    """Mean F1 of the classes in the truth: (...,C,C) -> (...) float64; nan without pixels."""
+    return _mean_present(_f1(np.asarray(matrices, np.float64)))
+
+
+def mean_iou(matrices: np.ndarray) -> np.ndarray:
+    """Mean IoU of the classes in the truth: (...,C,C) -> (...) float64; nan without pixels."""
+    return _mean_present(_iou(np.asarray(matrices, np.float64)))
+
+
+STATISTICS = {"oa": overall_accuracy, "f1": macro_f1, "miou": mean_iou}
+"""Figures that are told with an interval, by their name in results."""
+
+
+def _f1(matrices: np.ndarray) -> np.ndarray:
+    """(...,C,C) float64 -> (...,C); nan where the truth lacks the class."""
+    hit, truth, predicted = _marginals(matrices)
+    return np.where(truth > 0, _ratio(2 * hit, truth + predicted), np.nan)
+
+
+def _iou(matrices: np.ndarray) -> np.ndarray:
+    """(...,C,C) float64 -> (...,C); nan where the truth lacks the class."""
+    hit, truth, predicted = _marginals(matrices)
+    return np.where(truth > 0, _ratio(hit, truth + predicted - hit), np.nan)
+
+
+def _marginals(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Right, true and predicted pixels of each class, (...,C)."""
+    return np.diagonal(matrices, axis1=-2, axis2=-1), matrices.sum(-1), matrices.sum(-2)
+
+
+def _mean_present(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not nan; nan where nothing is."""
+    present = ~np.isnan(values)
+    return _ratio(np.where(present, values, 0).sum(-1), present.sum(-1))
+
+
 def expected_calibration_error(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = 15
+    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, weight: np.ndarray | None = None
 ) -> float:
     """Mean gap between confidence and accuracy over equal-width bins (Guo et al. 2017).
 
@@ -90,20 +128,22 @@ def expected_calibration_error(
       confidence: (...) float, highest class probability, 0 to 1.
       correct: (...) bool, same shape.
       bins: number of bins.
+      weight: (...) how often each value counts; None: once.
 
     Returns:
       0 to 1; nan without any value.
     """
     confidence, correct = np.ravel(confidence).astype(np.float64), np.ravel(correct)
-    if not confidence.size:
-        return np.nan
+    weight = np.ones(confidence.size) if weight is None else np.ravel(weight).astype(np.float64)
     index = np.minimum((confidence * bins).astype(int), bins - 1)
-    believed = np.bincount(index, confidence, bins)
-    right = np.bincount(index, correct.astype(np.float64), bins)
-    return float(np.abs(believed - right).sum() / confidence.size)
+    believed = np.bincount(index, confidence * weight, bins)
+    right = np.bincount(index, correct * weight, bins)
+    return float(_ratio(np.abs(believed - right).sum(), weight.sum()))
 
 
-def area_under_curve(score: np.ndarray, positive: np.ndarray) -> float:
+def area_under_curve(
+    score: np.ndarray, positive: np.ndarray, weight: np.ndarray | None = None
+) -> float:
     """Area under the ROC curve: the chance that a positive scores above a negative.
 
     Computed from ranks, ties counting half (Mann and Whitney 1947).
@@ -111,20 +151,18 @@ def area_under_curve(score: np.ndarray, positive: np.ndarray) -> float:
     Args:
       score: (...) float.
       positive: (...) bool, same shape.
+      weight: (...) how often each value counts; None: once.
 
     Returns:
       0 to 1; nan without a positive or without a negative.
     """
     score, positive = np.ravel(score), np.ravel(positive).astype(bool)
-    n_positive = int(positive.sum())
-    n_negative = positive.size - n_positive
-    if not n_positive or not n_negative:
-        return np.nan
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)  # ranks of equal scores are first..last; each gets their mean
-    rank = (last - (counts - 1) / 2)[inverse]
-    above = rank[positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * n_negative))
+    weight = np.ones(score.size) if weight is None else np.ravel(weight).astype(np.float64)
+    values, inverse = np.unique(score, return_inverse=True)
+    positives = np.bincount(inverse, weight * positive, len(values))
+    negatives = np.bincount(inverse, weight * ~positive, len(values))
+    below = np.cumsum(negatives) - negatives / 2
+    return float(_ratio((positives * below).sum(), positives.sum() * negatives.sum()))
 
 
 def _ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
