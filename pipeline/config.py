@@ -137,7 +137,7 @@ class RunConfig:
             checkpoint_digest=self.checkpoint_digest,
             version=pipeline.__version__,
         )
-        return Publication(self.out, self.region.geometry, self.grid, run)
+        return Publication(self.out, self.region.geometry, self.grid, run, self.checkpoint)
 
     def tiles_to_publish(self) -> list[ProductTile]:
         """Product tiles with map blocks that they do not show yet."""

@@ -12,7 +12,7 @@ from pipeline.schedule import Country
 from transforms.chips import LAST, chip_cube_url
 from transforms.grid import BlockKey
 from transforms.mapcube import COMPLETION_LAYER, map_cube_url
-from transforms.measure import record_url
+from transforms.measure import forget_record, record_name
 from transforms.period import Period, parse_day
 from transforms.plan import plan_tile, plan_url, read_plan
 from transforms.product import item_url
@@ -137,7 +137,7 @@ def new_since(
         now = _blocks_by_pair(
             {
                 str(key): tuple(tuple(s.id for s in sensor) for sensor in pair)
-                for key, pair in requests
+                for key, pair, _ in requests
             }
         )
         then = _blocks_by_pair(
@@ -146,9 +146,9 @@ def new_since(
                 for name, ids in plan["blocks"].items()
             }
         )
-        changed += [key for key, _ in requests if now[str(key)] != then.get(str(key))]
+        changed += [key for key, _, _ in requests if now[str(key)] != then.get(str(key))]
         known = {scene["id"] for scene in plan["scenes"]}
-        scenes |= {s.id for _, pair in requests for sensor in pair for s in sensor} - known
+        scenes |= {s.id for _, pair, _ in requests for sensor in pair for s in sensor} - known
     return tuple(sorted(changed)), tuple(sorted(scenes))
 
 
@@ -181,5 +181,5 @@ def forget(run: RunConfig, blocks: tuple[BlockKey, ...]) -> None:
         planned = read_plan(run.out, tile)["blocks"]
         pairs = [planned[str(key)] for key in blocks if key.tile == tile and str(key) in planned]
         for optical, sar in {(tuple(pair["optical"]), tuple(pair["sar"])) for pair in pairs}:
-            remove(record_url(run.out, tile, optical, sar))
+            forget_record(run.out, tile, record_name(optical, sar))
         remove(plan_url(run.out, tile))

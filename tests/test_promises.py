@@ -73,10 +73,12 @@ def run_in_a_loop(run: RunConfig) -> None:
     for tile in run.tiles():
         blocks = run.grid.blocks(tile, REGION.geometry)
         requests = plan_tile(tile, blocks, run.grid, run.rule, source)
-        write_plan(run.out, tile, requests, run.rule)
+        write_plan(run.out, tile, requests)
         cube = open_chip_cube(run.out, tile, run.grid, run.inputs)
         for request in pair_requests(requests):
-            pair, shift = measured(run.out, request, run.grid, run.rule, source.read, run.options)
+            (pair, shift), *_ = measured(
+                run.out, request, run.grid, run.rule, source, run.options
+            )
             for key in request.blocks:
                 chips = prepare_block(
                     key, pair, run.target, run.grid, source.read, run.options, shift

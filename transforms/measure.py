@@ -1,8 +1,9 @@
 """Measuring: what a pair's pixels say of it, once per tile and pair, before its blocks are fetched.
 
 Metadata are checked against the pixels of a few windows. A scene that contradicts them is put in
-quarantine: its blocks are mapped from what is left of the pair. The shift of the SAR against the
-optical pass is measured on the same windows and holds for all blocks of the pair.
+quarantine, and its blocks are paired again as if the catalogue did not hold it: the next pass
+within reach maps them, and is looked at, too. The shift of the SAR against the optical pass is
+measured on the same windows and holds for all blocks of the pair.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from transforms.pixels.chip import Quality
 from transforms.pixels.coregister import UNMEASURED, Shift, resolve, window_sums
 from transforms.pixels.pairing import Pair, PairRule
 from transforms.pixels.prepare import PixelOptions, Read, optical_pass, sar_pass
-from transforms.plan import PairRequest
+from transforms.plan import PairRequest, pair_requests, plan_document, plan_tile
 from transforms.scene import ImagerySource, Raster, Scene, SourceUnavailable
-from transforms.store import exists, join, read_json, write_json
+from transforms.store import exists, join, read_json, remove, write_json
 
 WINDOWS = 4
 """Blocks of a pair that are looked at, whatever their number: the cost is bounded."""
@@ -41,8 +42,17 @@ JUDGED_FROM = 0.1
 class Measured(NamedTuple):
     """A pair as its blocks use it."""
 
-    pair: Pair  # without scenes in quarantine
+    pair: Pair
     shift: Shift
+
+
+class Outcome(NamedTuple):
+    """What came of looking at a pair."""
+
+    measured: Measured
+    keys: tuple[BlockKey, ...]  # blocks to do that use it
+    instead: tuple[PairRequest, ...] = ()  # pairs that the others use, still to be looked at
+    quarantine: tuple[str, ...] = ()  # ids of its scenes that are not used
 
 
 def sample(blocks: Sequence[BlockKey]) -> list[BlockKey]:
@@ -74,7 +84,7 @@ def measure_pair(
       options: of the pixel arithmetic.
 
     Returns:
-      findings of each scene; reasons of the quarantine by scene id; the shift of what is left.
+      findings of each scene; reasons of the quarantine by scene id; the shift of a pair that stays.
 
     Raises:
       SourceUnavailable: from `read`.
@@ -83,14 +93,13 @@ def measure_pair(
     read = _remembering(read)
     found = [inspect_scene(scene, read, list(boxes)) for passed in pair for scene in passed]
     quarantine = {f.scene: f.reasons for f in found if f.reasons and f.nodata <= 1 - JUDGED_FROM}
-    good = pair.without(quarantine)
-    if not good.optical or not good.sar:
+    if quarantine or not pair.optical or not pair.sar:
         return found, quarantine, UNMEASURED
     sums = []
     for box in boxes:
-        optical = optical_pass(good.optical, box, read, options)
+        optical = optical_pass(pair.optical, box, read, options)
         clear = (optical.flags & (Quality.CLOUD | Quality.SHADOW)) == 0
-        sums.append(window_sums(optical.pixels, sar_pass(good.sar, box, read, options), clear))
+        sums.append(window_sums(optical.pixels, sar_pass(pair.sar, box, read, options), clear))
     return found, quarantine, resolve(np.concatenate(sums))
 
 
@@ -109,37 +118,72 @@ def _remembering(read: Read) -> Read:
     return give
 
 
-def record_url(root: str, tile: TileIndex, optical: Sequence[str], sar: Sequence[str]) -> str:
+def record_name(optical: Sequence[str], sar: Sequence[str], after: str = "") -> str:
+    """Name of the record of a pair, given the ids of its scenes.
+
+    `after` is the name of the record whose pair it stands in for: that one's blocks and no others
+    are its blocks, also where the same pair is the first choice of a neighbour.
+    """
+    text = "\n".join([*optical, "", *sar, *filter(None, [after])])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def record_url(root: str, tile: TileIndex, name: str) -> str:
     """Where the record of a tile and pair lies: one file, one writer."""
-    name = hashlib.sha256("\n".join([*optical, "", *sar]).encode()).hexdigest()[:16]
     return join(root, "plan", tile.path, f"{name}.json")
 
 
-def read_record(
-    root: str, tile: TileIndex, optical: Sequence[str], sar: Sequence[str]
-) -> dict | None:
-    """What was measured of a tile and pair, given the ids of its scenes; None where nothing was."""
-    url = record_url(root, tile, optical, sar)
+def read_record(root: str, tile: TileIndex, name: str) -> dict | None:
+    """What was measured of a tile and pair; None where nothing was."""
+    url = record_url(root, tile, name)
     return read_json(url) if exists(url) else None
 
 
+def forget_record(root: str, tile: TileIndex, name: str) -> None:
+    """Remove what was measured of a pair, and of those that stand in for it."""
+    record = read_record(root, tile, name)
+    instead = record.get("instead", {"blocks": {}}) if record else {"blocks": {}}
+    for ids in instead["blocks"].values():
+        if any(ids.values()):
+            forget_record(root, tile, record_name(ids["optical"], ids["sar"], after=name))
+    remove(record_url(root, tile, name))
+
+
 def measured(
-    root: str, request: PairRequest, grid: Grid, rule: PairRule, read: Read, options: PixelOptions
-) -> Measured:
+    root: str,
+    request: PairRequest,
+    grid: Grid,
+    rule: PairRule,
+    source: ImagerySource,
+    options: PixelOptions,
+    read: Read | None = None,
+) -> Outcome:
     """The pair of a request as its blocks use it: measured now, or as an earlier run measured it.
 
+    Where a scene of it is in quarantine, all of its blocks are paired again by another search.
+
+    Args:
+      root: the run's folder, which keeps the record.
+      request: the pair and its blocks.
+      grid: processing grid.
+      rule: which acquisitions may map the target date.
+      source: of imagery.
+      options: of the pixel arithmetic; with inputs "trust" nothing is read.
+      read: gives pixels; the source's own by default.
+
     Raises:
-      SourceUnavailable, ValueError: see `measure_pair`.
+      SourceUnavailable, ValueError: see `measure_pair` and `plan_tile`.
     """
     pair, tile = request.pair, request.blocks[0].tile
     if options.inputs == "trust":
-        return Measured(pair, UNMEASURED)
+        return Outcome(Measured(pair, UNMEASURED), request.todo)
     ids = [[scene.id for scene in scenes] for scenes in pair]
-    record = read_record(root, tile, *ids)
+    name = record_name(*ids, request.after)
+    url, record = record_url(root, tile, name), read_record(root, tile, name)
     if record is None:
         keys = sample(request.blocks)
         boxes = [window(grid, key) for key in keys]
-        found, quarantine, shift = measure_pair(pair, boxes, read, options)
+        found, quarantine, shift = measure_pair(pair, boxes, read or source.read, options)
         record = {
             "optical": ids[0],
             "sar": ids[1],
@@ -147,10 +191,22 @@ def measured(
             "scenes": [f.to_dict() for f in found],
             "quarantine": {name: list(reasons) for name, reasons in quarantine.items()},
             "shift": _plain(shift),
-            "regime": rule.regime(pair.without(quarantine)),
         }
-        write_json(record_url(root, tile, *ids), record)
-    return Measured(pair.without(record["quarantine"]), _shift(record["shift"]))
+        write_json(url, record)
+    if not record["quarantine"]:
+        return Outcome(Measured(pair, _shift(record["shift"])), request.todo)
+    without = tuple(sorted({*request.without, *record["quarantine"]}))
+    again = plan_tile(tile, request.blocks, grid, rule, source, without)
+    finished = set(request.blocks) - set(request.todo)
+    write_json(url, record | {"instead": plan_document(again, record.get("instead"), finished)})
+    instead = [
+        stand_in._replace(after=name, without=without)
+        for stand_in in pair_requests(again, finished)
+        if stand_in.todo
+    ]
+    nothing = tuple(r.key for r in again if not any(r.pair) and r.key not in finished)
+    empty = Measured(Pair((), ()), UNMEASURED)
+    return Outcome(empty, nothing, tuple(instead), tuple(record["quarantine"]))
 
 
 def _plain(shift: Shift) -> dict | None:
@@ -200,21 +256,28 @@ class _MeasurePair(beam.DoFn):
     def setup(self):
         self._read = counted(self.source.read, "measure")
         self._quarantined = Metrics.counter("measure", "scenes in quarantine")
+        self._replaced = Metrics.counter("measure", "blocks on another pass")
         self._shifted = Metrics.counter("measure", "pairs shifted")
 
     def process(self, element: tuple[BlockKey, PairRequest]) -> Iterator:
         _, request = element
-        try:
-            found = measured(self.root, request, self.grid, self.rule, self._read, self.options)
-        except (SourceUnavailable, ValueError) as error:
-            # What was not looked at is not used: all blocks of the pair wait for the next run.
-            for key in request.todo:
-                yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "measure", error))
-            return
-        self._quarantined.inc(sum(map(len, request.pair)) - sum(map(len, found.pair)))
-        self._shifted.inc(int(found.shift.applies))
-        for key in request.todo:
-            yield key, found
+        waiting = [request]
+        while waiting:
+            request = waiting.pop(0)
+            with_what = self.grid, self.rule, self.source, self.options, self._read
+            try:
+                outcome = measured(self.root, request, *with_what)
+            except (SourceUnavailable, ValueError) as error:
+                # What was not looked at is not used: these blocks wait for the next run.
+                for key in request.todo:
+                    yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "measure", error))
+                continue
+            waiting += outcome.instead
+            self._quarantined.inc(len(outcome.quarantine))
+            self._replaced.inc(sum(len(stand_in.todo) for stand_in in outcome.instead))
+            self._shifted.inc(int(outcome.measured.shift.applies))
+            for key in outcome.keys:
+                yield key, outcome.measured
 
 
 def counted(read: Read, namespace: str) -> Read:

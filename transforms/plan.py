@@ -48,6 +48,7 @@ class BlockRequest(NamedTuple):
 
     key: BlockKey
     pair: Pair
+    regime: Regime
 
 
 class PairRequest(NamedTuple):
@@ -56,27 +57,37 @@ class PairRequest(NamedTuple):
     pair: Pair
     blocks: tuple[BlockKey, ...]  # all of them: the pair is measured on a fixed choice
     todo: tuple[BlockKey, ...]  # those still to be fetched
+    after: str = ""  # name of the record whose pair this one stands in for
+    without: tuple[str, ...] = ()  # ids of scenes in quarantine, not chosen again
 
 
 def plan_tile(
-    tile: TileIndex, blocks: Iterable[BlockKey], grid: Grid, rule: PairRule, source: ImagerySource
+    tile: TileIndex,
+    blocks: Iterable[BlockKey],
+    grid: Grid,
+    rule: PairRule,
+    source: ImagerySource,
+    without: Container[str] = (),
 ) -> list[BlockRequest]:
     """The pair of every block of a tile, by one catalogue search.
 
-    Blocks that no scene touches have a pair without scenes.
+    Blocks that no scene touches have a pair without scenes. Scenes whose ids are in `without` are
+    left out, as if the catalogue did not hold them.
 
     Raises:
       SourceUnavailable: the catalogue could not be read.
       ValueError: the catalogue holds only scenes of no use, or one that cannot be interpreted.
     """
-    scenes = source.search(grid.footprint(tile), rule.period)
+    found = source.search(grid.footprint(tile), rule.period)
+    scenes = [scene for scene in found if scene.id not in without]
     requests = []
     for key in blocks:
         box, core = grid.geobox(key), grid.core_geobox(key)
         near = _showing(scenes, box)
         # A pass that shows nothing but the halo maps nothing; of a pass that maps, it is context.
-        pair = rule.choose(_showing(near, core))
-        requests.append(BlockRequest(key, complete(pair, near)))
+        showing = _showing(near, core)
+        pair = rule.choose(showing)
+        requests.append(BlockRequest(key, complete(pair, near), rule.regime(pair, showing)))
     return requests
 
 
@@ -107,7 +118,7 @@ def pair_requests(
 ) -> list[PairRequest]:
     """Blocks by pair, those without any scene left out; in order of their first block."""
     groups: dict[Pair, list[BlockKey]] = {}
-    for key, pair in requests:
+    for key, pair, _ in requests:
         if any(pair):
             groups.setdefault(pair, []).append(key)
     return [
@@ -124,7 +135,6 @@ def write_plan(
     root: str,
     tile: TileIndex,
     requests: list[BlockRequest],
-    rule: PairRule,
     finished: Container[BlockKey] = frozenset(),
 ) -> None:
     """Write which scenes each block is made from, and its regime.
@@ -132,27 +142,32 @@ def write_plan(
     Blocks that are finished keep what an earlier plan says: they were made from that, whatever the
     catalogue holds by now.
     """
+    earlier = read_plan(root, tile) if exists(plan_url(root, tile)) else None
+    write_json(plan_url(root, tile), plan_document(requests, earlier, finished))
+
+
+def plan_document(
+    requests: Iterable[BlockRequest], earlier: dict | None, finished: Container[BlockKey]
+) -> dict:
+    """Which scenes make each block, as JSON; blocks that are finished as `earlier` says."""
+    requests = list(requests)
     scenes = {s.id: _plain(s) for r in requests for sensor in r.pair for s in sensor}
     blocks = {
         str(r.key): {"optical": [s.id for s in r.pair.optical], "sar": [s.id for s in r.pair.sar]}
         for r in requests
     }
-    regimes = {str(r.key): rule.regime(r.pair) for r in requests}
-    if exists(plan_url(root, tile)):
-        earlier = read_plan(root, tile)
+    regimes = {str(r.key): r.regime for r in requests}
+    if earlier:
         kept = {str(r.key) for r in requests if r.key in finished} & set(earlier["blocks"])
         scenes = {plain["id"]: plain for plain in earlier["scenes"]} | scenes
         blocks |= {name: earlier["blocks"][name] for name in kept}
         regimes |= {name: earlier["regimes"][name] for name in kept}
     used = {name for pair in blocks.values() for ids in pair.values() for name in ids}
-    write_json(
-        plan_url(root, tile),
-        {
-            "scenes": [plain for name, plain in sorted(scenes.items()) if name in used],
-            "blocks": blocks,
-            "regimes": regimes,
-        },
-    )
+    return {
+        "scenes": [plain for name, plain in sorted(scenes.items()) if name in used],
+        "blocks": blocks,
+        "regimes": regimes,
+    }
 
 
 def _plain(scene: Scene) -> dict:
@@ -214,18 +229,19 @@ class _PlanTile(beam.DoFn):
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile, "plan", error))
             return
         finished = finished_chips(self.root, tile, self.grid)
-        write_plan(self.root, tile, requests, self.rule, finished)
+        write_plan(self.root, tile, requests, finished)
         self._count["no pair"].inc(sum(not any(r.pair) for r in requests))
+        for request in requests:
+            if request.key not in finished and any(request.pair):
+                self._report(request)
         for request in pair_requests(requests, finished):
             if request.todo:
-                self._report(request)
                 yield request.blocks[0], request
 
-    def _report(self, request: PairRequest) -> None:
-        count, pair = len(request.todo), request.pair
-        self._count["blocks"].inc(count)
-        self._count[f"regime {self.rule.regime(pair)}"].inc(count)
-        if not pair.optical:
-            self._count["blocks without optical"].inc(count)
-        if not pair.sar:
-            self._count["blocks without SAR"].inc(count)
+    def _report(self, request: BlockRequest) -> None:
+        self._count["blocks"].inc()
+        self._count[f"regime {request.regime}"].inc()
+        if not request.pair.optical:
+            self._count["blocks without optical"].inc()
+        if not request.pair.sar:
+            self._count["blocks without SAR"].inc()

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cache
+from typing import NamedTuple
 
 from transforms.grid import BlockKey, TileIndex
-from transforms.measure import read_record
+from transforms.measure import read_record, record_name
 from transforms.pixels.pairing import Regime
 from transforms.plan import read_plan
 from transforms.scene import Scene
+
+
+class Origin(NamedTuple):
+    """What one block was made from."""
+
+    ids: tuple[str, ...]  # of its scenes
+    regime: str
+    known: dict[str, dict]  # scenes by id, as JSON; more than its own
 
 
 def planned_scenes(root: str, blocks: Iterable[BlockKey]) -> list[Scene]:
@@ -19,39 +29,38 @@ def planned_scenes(root: str, blocks: Iterable[BlockKey]) -> list[Scene]:
     Scenes in quarantine are left out: no pixel of theirs is in a block.
     """
     scenes = {}
-    for plan, keys, records in _by_tile(root, blocks):
-        used = set()
-        for key in keys:
-            ids = {name for names in plan["blocks"][str(key)].values() for name in names}
-            record = records[key]
-            used |= ids - set(record["quarantine"] if record else ())
-        scenes |= {plain["id"]: _scene(plain) for plain in plan["scenes"] if plain["id"] in used}
+    for origin in _origins(root, blocks):
+        scenes |= {name: _scene(origin.known[name]) for name in origin.ids if name not in scenes}
     return sorted(scenes.values(), key=lambda scene: (scene.sensor, scene.id))
 
 
 def regimes(root: str, blocks: Iterable[BlockKey]) -> dict[Regime, int]:
     """How many blocks each regime has, in the order of `Regime`; what is in quarantine is off."""
-    counts: Counter[str] = Counter()
-    for plan, keys, records in _by_tile(root, blocks):
-        for key in keys:
-            record = records[key]
-            counts[record["regime"] if record else plan["regimes"][str(key)]] += 1
+    counts = Counter(origin.regime for origin in _origins(root, blocks))
     return {regime: counts[regime] for regime in Regime if counts[regime]}
 
 
-def _by_tile(
-    root: str, blocks: Iterable[BlockKey]
-) -> Iterator[tuple[dict, list[BlockKey], dict[BlockKey, dict | None]]]:
-    """Of each tile: its plan, its blocks, and what was measured of each one's pair."""
+def _origins(root: str, blocks: Iterable[BlockKey]) -> Iterator[Origin]:
+    """Of each block: the pair that the plan names, or the one that stands in for it."""
     by_tile: dict[TileIndex, list[BlockKey]] = {}
     for key in blocks:
         by_tile.setdefault(key.tile, []).append(key)
     for tile, keys in by_tile.items():
-        plan = read_plan(root, tile)
-        pairs = {key: plan["blocks"][str(key)] for key in keys}
-        names = {key: (tuple(pair["optical"]), tuple(pair["sar"])) for key, pair in pairs.items()}
-        found = {ids: read_record(root, tile, *ids) for ids in set(names.values())}
-        yield plan, keys, {key: found[names[key]] for key in keys}
+        record = cache(lambda name, tile=tile: read_record(root, tile, name))
+        planned = read_plan(root, tile)
+        for key in keys:
+            plan, name = planned, ""
+            # A record whose pair is not used says what its blocks use instead.
+            while True:
+                ids = plan["blocks"][str(key)]
+                name = record_name(ids["optical"], ids["sar"], after=name)
+                found = record(name)
+                if not found or "instead" not in found:
+                    break
+                plan = found["instead"]
+            known = {plain["id"]: plain for plain in plan["scenes"]}
+            used = tuple(i for names in ids.values() for i in names)
+            yield Origin(used, plan["regimes"][str(key)], known)
 
 
 def _scene(plain: dict) -> Scene:

@@ -12,6 +12,7 @@ from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
 from transforms import store
+from transforms.classify import load_checkpoint
 from transforms.export import ZARR_SHARD, read_zarr, write_cog, write_zarr
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid
@@ -28,7 +29,13 @@ from transforms.product import (
 from transforms.product import zarr_url as product_zarr_url
 from transforms.provenance import planned_scenes, regimes
 from transforms.quicklook import write_quicklook
-from transforms.stac_product import ProductRun, attribution, product_collection, product_item
+from transforms.stac_product import (
+    ProductRun,
+    attribution,
+    product_collection,
+    product_item,
+    regimes_property,
+)
 from transforms.statistics import TileStatistics
 
 
@@ -41,12 +48,14 @@ class Publication:
       region: what is mapped, (multi)polygon in EPSG:4326.
       grid: processing grid of the map cubes.
       run: what all tiles say of themselves.
+      weights: address of the checkpoint, whose card tells of accuracy.
     """
 
     root: str
     region: BaseGeometry
     grid: Grid
     run: ProductRun
+    weights: str
 
 
 def blocks_under(tile: ProductTile, publication: Publication) -> list[BlockKey]:
@@ -131,13 +140,9 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
     names = {c.code: c.name for c in run.legend.classes}
     item["properties"] |= {
         "cloudlulc:map_blocks": len(blocks),
-        "cloudlulc:regimes": {
-            # Null until every regime is benchmarked: no number is better than a guess.
-            name: {"blocks": count, "expected_accuracy": None}
-            for name, count in regimes(root, blocks).items()
-        },
-        "cloudlulc:regimes_note": "Blocks by the sensors that map them. What accuracy to expect of "
-        "each regime is not benchmarked yet.",
+        "cloudlulc:regimes": regimes_property(regimes(root, blocks), _card(publication)),
+        "cloudlulc:regimes_note": "Blocks by the sensors that map them, and the overall accuracy "
+        "that the checkpoint's card states for each regime on the data named with it.",
         "cloudlulc:class_area_km2": {
             names[code]: round(km2, 6) for code, km2 in sorted(statistics.class_km2.items())
         },
@@ -146,6 +151,17 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
         "cloudlulc:cloudy_km2": round(statistics.cloudy_km2, 6),
     }
     store.write_json(item_url(root, tile.name), item)
+
+
+def _card(publication: Publication) -> dict:
+    """The card of the checkpoint that made the maps. Raises ValueError where it is another one."""
+    loaded = load_checkpoint(publication.weights)
+    if loaded.digest != publication.run.checkpoint_digest:
+        raise ValueError(
+            f"checkpoint {publication.weights}: its digest is {loaded.digest[:12]}, the maps were "
+            f"made with {publication.run.checkpoint_digest[:12]}; name that one by --checkpoint"
+        )
+    return loaded.card
 
 
 def publish_collection(tiles: Sequence[ProductTile], publication: Publication) -> None:

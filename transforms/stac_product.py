@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import shapely
 from pyproj import CRS, Transformer
 
 from model.legend import NODATA_CODE, Legend
+from model.regimes import Regime, expected_accuracy
 from transforms.grid import GeoBox
 from transforms.layers import Layer
 from transforms.product import ProductTile, collection_url, item_url, tile_url
@@ -155,6 +156,14 @@ def product_collection(
                 for tile in tiles
             ),
         ],
+    }
+
+
+def regimes_property(blocks: Mapping[Regime, int], card: Mapping[str, Any]) -> dict[str, Any]:
+    """Blocks of each regime, and what the checkpoint's card says of its accuracy there."""
+    return {
+        regime.value: {"blocks": count, **expected_accuracy(card, regime)}
+        for regime, count in blocks.items()
     }
 
 

@@ -19,9 +19,11 @@ from transforms.limit import LimitConcurrency
 from transforms.measure import (
     WINDOWS,
     MeasureInputs,
+    forget_record,
     measure_pair,
     measured,
     read_record,
+    record_name,
     sample,
     window,
 )
@@ -48,6 +50,7 @@ class Spoiled:
     planet: SyntheticSource = SyntheticSource(seed=3, cloud=0.2)
     offset: int = 0  # added to the DN of reflectance, which no metadata tell of
     border: int = 0  # px of border noise, -38 dB, along the west of a window of SAR
+    only: str = ""  # part of the ids of the scenes with that offset
     down: bool = False
     reads: list = field(default_factory=list, compare=False)
 
@@ -60,7 +63,7 @@ class Spoiled:
         self.reads.append(scene.id)
         raster = self.planet.read(scene, geobox, bands)
         pixels = raster.pixels
-        if scene.sensor == SENTINEL2 and self.offset:
+        if scene.sensor == SENTINEL2 and self.offset and self.only in scene.id:
             known = [i for i, b in enumerate(bands) if b in INPUTS.optical.names]
             pixels[known] += np.where(pixels[known] == 0, 0, self.offset).astype(pixels.dtype)
         if scene.sensor == SENTINEL1 and self.border:
@@ -131,21 +134,108 @@ def _likeness(a, b):
     return np.corrcoef(*smooth)[0, 1]
 
 
-def test_what_contradicts_its_metadata_is_quarantined_and_the_block_mapped_from_the_rest(tmp_path):
+def chain(root) -> list[dict]:
+    """Records of the one pair of a plan: the first choice, and what stands in for it in turn."""
+    by_name = {p.stem: json.loads(p.read_text()) for p in Path(root).glob("plan/*/*.json")}
+    plan, name, found = read_plan(str(root), TILE), "", []
+    while True:
+        ((optical, sar),) = {
+            (tuple(b["optical"]), tuple(b["sar"])) for b in plan["blocks"].values()
+        }
+        name = record_name(optical, sar, name)
+        found.append(by_name.pop(name))
+        if "instead" not in found[-1]:
+            assert not by_name, "records that belong to no block"
+            return found
+        plan = found[-1]["instead"]
+
+
+def test_a_scene_in_quarantine_is_as_if_the_catalogue_did_not_hold_it(tmp_path):
+    planet = SyntheticSource(seed=3, cloud=0.0)
+    first, *_ = requests_of(planet)
+    spoiled = first.pair.optical[0]
+    source = Spoiled(planet, offset=1000, only=spoiled.id)
+    root = str(tmp_path / "spoiled")
+    assert ingest(root, source) == []
+    dropped, used = chain(root)
+    ((name, reasons),) = dropped["quarantine"].items()
+    assert name == spoiled.id and "+1000 offset" in reasons[0] and dropped["shift"] is None
+    assert used["quarantine"] == {} and used["shift"]["confident"]
+    without = plan_tile(TILE, GRID.blocks(TILE, REGION), GRID, RULE, planet, without={spoiled.id})
+    ids = [s.id for s in without[0].pair.optical]
+    assert used["optical"] == ids != [spoiled.id]
+    blocks = [r.key for r in without]
+    assert {s.id for s in planned_scenes(root, blocks)} == {
+        s.id for sensor in without[0].pair for s in sensor
+    }
+    assert regimes(root, blocks) == {Regime.BOTH: len(blocks)}
+    # The plan says what was chosen, the record what became of it; the age is the second pass's.
+    assert read_plan(root, TILE)["blocks"][str(blocks[0])]["optical"] == [spoiled.id]
+    for chips in chips_of(root).values():
+        assert set(chips.age[:, 0]) == {without[0].pair.optical[0].age(RULE.target)}
+    # Another run writes the same; one that goes on uses what was recorded and reads nothing.
+    again = str(tmp_path / "again")
+    assert ingest(again, source) == []
+    for one, other in zip(records(root), records(again), strict=True):
+        assert one == other
+    before = {p: p.read_bytes() for p in Path(root).rglob("*.json")}
+    source.reads.clear()
+    assert ingest(root, source) == [] and source.reads == []
+    assert {p: p.read_bytes() for p in Path(root).rglob("*.json")} == before
+
+
+def test_where_every_pass_contradicts_its_metadata_the_other_sensor_maps_alone(tmp_path):
     root = str(tmp_path)
     assert ingest(root, Spoiled(SyntheticSource(seed=3, cloud=0.0), offset=1000)) == []
-    (record,) = records(root)
-    ((name, reasons),) = record["quarantine"].items()
-    assert SENTINEL2 in name and "+1000 offset" in reasons[0]
-    assert record["shift"] is None and record["regime"] == "sar only"
+    *dropped, last = chain(root)
+    assert len(dropped) > 1 and all(SENTINEL2 in "".join(d["quarantine"]) for d in dropped)
+    assert last["optical"] == [] and last["shift"] is None
     for chips in chips_of(root).values():
         assert (chips.quality & Quality.NO_OPTICAL).all()
         assert (chips.sar != INPUTS.sar.nodata).all() and np.isnan(chips.shift).all()
     blocks = [r.key for r in requests_of(SyntheticSource(seed=3))]
     assert {s.sensor for s in planned_scenes(root, blocks)} == {SENTINEL1}
     assert regimes(root, blocks) == {Regime.SAR_ONLY: len(blocks)}
-    # The plan says what was chosen, the record what became of it.
-    assert set(read_plan(root, TILE)["regimes"].values()) == {"both"}
+    first = chain(root)[0]
+    forget_record(root, TILE, record_name(first["optical"], first["sar"]))
+    assert records(root) == []
+
+
+def test_blocks_that_nothing_else_shows_are_mapped_as_nodata(tmp_path):
+    planet = SyntheticSource(seed=3, cloud=0.0, without=(SENTINEL1,))
+    root = str(tmp_path)
+    assert ingest(root, Spoiled(planet, offset=1000)) == []
+    for chips in chips_of(root).values():
+        assert (chips.quality & Quality.NO_OPTICAL).all() and (chips.quality & Quality.NO_SAR).all()
+    blocks = [r.key for r in requests_of(SyntheticSource(seed=3))]
+    assert planned_scenes(root, blocks) == []
+    assert regimes(root, blocks) == {Regime.NONE: len(blocks)}
+
+
+def test_blocks_that_are_finished_keep_the_pass_that_stood_in_for_theirs(tmp_path):
+    """A later search finds another pass; what is finished was made from the one before."""
+    root, planet = str(tmp_path), SyntheticSource(seed=3, cloud=0.0)
+    requests = requests_of(planet)
+    (request,) = pair_requests(requests)
+    spoiled = request.pair.optical[0].id
+    source = Spoiled(planet, offset=1000, only=spoiled)
+    write_plan(root, TILE, requests)
+    one = measured(root, request, GRID, RULE, source, OPTIONS)
+    second = one.instead[0].pair.optical[0].id
+    done, todo = request.blocks[:5], request.blocks[5:]
+
+    @dataclass(frozen=True)
+    class Later(Spoiled):
+        def search(self, bounds, period):
+            return [s for s in super().search(bounds, period) if s.id != second]
+
+    later = Later(planet, offset=1000, only=spoiled)
+    (part,) = pair_requests(requests, finished=done)
+    other = measured(root, part, GRID, RULE, later, OPTIONS)
+    assert {k for r in other.instead for k in r.todo} == set(todo)
+    assert other.instead[0].pair.optical[0].id != second
+    assert second in {s.id for s in planned_scenes(root, done)}
+    assert second not in {s.id for s in planned_scenes(root, todo)}
 
 
 def test_trusted_inputs_are_not_looked_at(tmp_path):
@@ -194,12 +284,13 @@ def test_each_scene_is_read_once_per_window_and_a_record_is_used_again(tmp_path)
     source = Spoiled()
     (request,) = pair_requests(requests_of(source))
     ask = str(tmp_path), request, GRID, RULE
-    first = measured(*ask, source.read, OPTIONS)
+    first = measured(*ask, source, OPTIONS)
     assert len(source.reads) == WINDOWS * sum(map(len, request.pair))
-    again = measured(*ask, Spoiled(down=True).read, OPTIONS)
-    assert again == first and first.shift != UNMEASURED
-    ids = [[s.id for s in scenes] for scenes in request.pair]
-    assert read_record(str(tmp_path), TILE, *ids)["windows"] == [
+    again = measured(*ask, Spoiled(down=True), OPTIONS)
+    assert again == first and first.measured.shift != UNMEASURED
+    assert (first.keys, first.instead, first.quarantine) == (request.todo, (), ())
+    name = record_name(*([s.id for s in scenes] for scenes in request.pair))
+    assert read_record(str(tmp_path), TILE, name)["windows"] == [
         str(key) for key in sample(request.blocks)
     ]
     # A run that is gone on with asks for what is left, and measures what an undisturbed one does.
@@ -239,6 +330,6 @@ def test_a_tile_of_unusable_scenes_is_a_dead_letter(tmp_path):
 def test_the_regime_of_each_block_is_planned(tmp_path):
     sar_only = SyntheticSource(seed=3, without=(SENTINEL2,))
     requests = requests_of(sar_only)
-    write_plan(str(tmp_path), TILE, requests, RULE)
+    write_plan(str(tmp_path), TILE, requests)
     assert set(read_plan(str(tmp_path), TILE)["regimes"].values()) == {"sar only"}
     assert regimes(str(tmp_path), [r.key for r in requests]) == {Regime.SAR_ONLY: len(requests)}

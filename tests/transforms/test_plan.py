@@ -54,10 +54,10 @@ def test_scenes_that_only_touch_a_box_do_not_show_it():
 def test_finished_blocks_keep_what_they_were_made_from(tmp_path):
     keys, root = blocks(), str(tmp_path)
     first = plan_tile(TILE, keys, GRID, RULE, Catalogue(scene("early", 3)))
-    write_plan(root, TILE, first, RULE)
+    write_plan(root, TILE, first)
     # A nearer scene arrives late, when one block is already mapped.
     second = plan_tile(TILE, keys, GRID, RULE, Catalogue(scene("early", 3), scene("late", 1)))
-    write_plan(root, TILE, second, RULE, finished={keys[0]})
+    write_plan(root, TILE, second, finished={keys[0]})
     plan = read_plan(root, TILE)
     assert plan["blocks"][str(keys[0])]["optical"] == ["early"]
     assert {tuple(plan["blocks"][str(key)]["optical"]) for key in keys[1:]} == {("late",)}
@@ -68,5 +68,5 @@ def test_a_plan_names_only_scenes_that_are_used(tmp_path):
     keys, root = blocks(), str(tmp_path)
     requests = plan_tile(TILE, keys, GRID, RULE, Catalogue(scene("far", 9), scene("near")))
     assert isinstance(requests[0], BlockRequest)
-    write_plan(root, TILE, requests, RULE)
+    write_plan(root, TILE, requests)
     assert [plain["id"] for plain in read_plan(root, TILE)["scenes"]] == ["near"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 
+from model.regimes import Regime
 from transforms.period import Period, utc_day
 from transforms.scene import SENTINEL1, SENTINEL2, Scene, scene_order
 
@@ -32,16 +32,6 @@ class Pair(NamedTuple):
     def without(self, ids: Container[str]) -> Pair:
         """The pair without the scenes of these ids."""
         return Pair(*(tuple(s for s in scenes if s.id not in ids) for scenes in self))
-
-
-class Regime(StrEnum):
-    """Which sensors map a block: how far a map can be right depends on it."""
-
-    BOTH = "both"
-    SAR_STALE = "sar stale"  # both, but the SAR lies further from the optical pass than usual
-    SAR_ONLY = "sar only"
-    OPTICAL_ONLY = "optical only"
-    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -78,14 +68,28 @@ class PairRule:
             scenes, self.target, self.max_optical_days, self.max_sar_days, self.optical
         )
 
-    def regime(self, pair: Pair) -> Regime:
-        """Which sensors a pair has, and whether its SAR is stale."""
+    def regime(self, pair: Pair, scenes: Iterable[Scene] = ()) -> Regime:
+        """Which sensors map a block, and what is missing of what is usual there.
+
+        One orbit: the archive shows the block from ascending and from descending orbits within
+        `period`, but within `max_sar_days` of the optical pass from one of them only. Where all of
+        the period is of one direction, that is how the place is observed: nothing is missing.
+
+        Args:
+          pair: of the block.
+          scenes: all that show the block, within the period.
+        """
         if not pair.optical:
             return Regime.SAR_ONLY if pair.sar else Regime.NONE
         if not pair.sar:
             return Regime.OPTICAL_ONLY
-        apart = _days_apart(pair.sar[0], _known_range(pair.optical[0]))
-        return Regime.BOTH if apart <= self.stale_sar_days else Regime.SAR_STALE
+        span = _known_range(pair.optical[0])
+        if _days_apart(pair.sar[0], span) > self.stale_sar_days:
+            return Regime.SAR_STALE
+        usual = [s for s in scenes if s.sensor == SENTINEL1 and s.orbit]
+        near = {s.orbit for s in usual if _days_apart(s, span) <= self.max_sar_days}
+        missing = {s.orbit for s in usual} - near
+        return Regime.ONE_ORBIT if missing else Regime.BOTH
 
 
 def choose_pair(

@@ -209,3 +209,24 @@ def test_regimes(scenes, regime):
     rule = PairRule(TARGET)
     assert rule.regime(rule.choose(scenes)) == regime
     assert PairRule(TARGET, stale_sar_days=7).regime(rule.choose(scenes)) != "sar stale"
+
+
+def test_one_orbit_is_a_direction_that_flies_here_but_not_within_reach():
+    rule = PairRule(TARGET, max_sar_days=6)
+    seen = optical("o", "06-15T10:00:00")
+    down = sar("d", "06-14T05:00:00")._replace(orbit="descending")
+    up = sar("u", "06-16T17:00:00")._replace(orbit="ascending")
+    late = sar("late", "06-24T17:00:00")._replace(orbit="ascending")
+
+    def regime(*scenes):
+        return rule.regime(rule.choose(scenes), scenes)
+
+    assert regime(seen, down, up) == "both"
+    assert regime(seen, down, late) == "one orbit"
+    assert regime(seen, down, up, late) == "both"
+    # A place that is seen from one direction only misses nothing.
+    assert regime(seen, down) == "both"
+    assert regime(seen, down, late._replace(orbit="")) == "both"
+    assert regime(down, late) == "sar only"
+    stale = PairRule(TARGET, max_sar_days=6, stale_sar_days=0)
+    assert stale.regime(stale.choose([seen, down, late]), [seen, down, late]) == "sar stale"
