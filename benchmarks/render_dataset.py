@@ -1,12 +1,14 @@
 """Renders a training set in CloudLULC-Set's layout from public single-pixel and 30 m data.
 
-    python benchmarks/render_dataset.py DATA OUT [--train 2000 --val 200 --test 100 --size 128]
+    python -m benchmarks.render_dataset DATA OUT [--train 2000 --val 200 --test 100 --size 128]
 
 DATA holds `pixels/*.parquet` (WorldCereal's Sentinel-1 and -2 pixels), `labels/*.tif` (ESA
 WorldCover) and `optical/hls_worldcover_306.npz` (harmonised Landsat and Sentinel-2 with WorldCover
-labels). Nothing rendered here is an observation: labels and spectra are real, their arrangement
-and the backscatter are not. Places are split by groups of neighbouring images and pixels, so that
-val and test are drawn from places that train never saw.
+labels). Nothing rendered is an observation: labels and spectra are real, their arrangement and
+the backscatter are not. Places are split by groups of neighbouring images and pixels, so that val
+and test are drawn from places that train never saw. `--real` of the train samples are no
+renderings but mosaics of `series/` (real Sentinel-1 and -2 of every cloud cover with crop
+declarations), and a part of the cloudy images shows real cloud decks (`optical/`).
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ import pandas as pd
 import rasterio
 from rasterio.windows import Window
 
+from benchmarks.real_patches import read_decks, read_series, series_sample
 from model.clouds import simulate_clouds
 from model.inputs import INPUTS, SENTINEL2_L2A
 from model.layout import BARREN, BUILT, CROP, FOREST, GRASS, WATER, layout
 from model.legend import IGNORE_INDEX, WORLDCOVER_TO_LULC6, crosswalk
-from model.render import Signatures, observe, render_image, render_layout, signatures
+from model.render import Sample, Signatures, observe, render_image, render_layout, signatures
 
 SPLITS = {"train": 1, "val": 2, "test": 3}
 # WorldCereal's land-cover legend, where it agrees with WorldCover: (theirs, WorldCover's) -> ours.
@@ -169,18 +172,20 @@ class Material:
         part = {"train": group < 8, "val": group == 8, "test": group == 9}[split]
         self.images, self.labels = images[part], labels[part]
         share = np.stack([(self.labels == c).mean(axis=(1, 2)) for c in range(6)], 1)
-        weight = 1.0 + share @ np.array([2.0, 0.0, 0.5, 10.0, 14.0, 0.0])
+        weight = 1.0 + share @ np.array([4.0, 0.0, 0.5, 40.0, 25.0, 0.0])
         self.weight = weight / weight.sum()
         self.crops = read_tile_crops(data / "labels", rng, 60)
+        self.decks = read_decks(data)
 
-    def sample(self, size: int, rng: np.random.Generator):
+    def sample(self, size: int, rng: np.random.Generator) -> Sample:
         recipe = rng.uniform()
         i = rng.choice(len(self.images), p=self.weight)
         if recipe < 0.55:
             zoom = int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))
             image, label = _crop(self.images[i], self.labels[i], -(-size // zoom), rng)
             sample = render_image(image, label, self.known, rng, zoom)
-            return type(sample)(*(a[..., :size, :size] for a in sample))
+            sample = Sample(*(a[..., :size, :size] for a in sample))
+            return self._with_hamlets(sample, rng) if rng.uniform() < 0.4 else sample
         base = None
         if recipe < 0.75:
             side = size // int(rng.integers(2, 5))
@@ -191,6 +196,23 @@ class Material:
             _, base = _crop(crop[None], crop, side, rng)
         return render_layout(layout((size, size), rng, base), self.known, rng)
 
+    def _with_hamlets(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Hamlets, roads and rivers at 10 m, which images of 30 m do not show."""
+        nothing = np.full((2, 2), IGNORE_INDEX, np.uint8)
+        drawn = render_layout(layout(sample.label.shape, rng, nothing), self.known, rng)
+        there = drawn.label != IGNORE_INDEX
+        return Sample(*(np.where(there, b, a) for a, b in zip(sample, drawn, strict=True)))
+
+    def under_deck(self, optical: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A crop of a real cloud deck over an image (12, y, x) uint16, nearly opaque."""
+        deck = self.decks[rng.integers(len(self.decks))]
+        size = optical.shape[1]
+        y, x = (int(rng.integers(n - size + 1)) for n in deck.shape[1:])
+        deck = np.rot90(deck[:, y : y + size, x : x + size], int(rng.integers(4)), (1, 2))
+        seen = rng.uniform(0.0, 0.35)
+        cloudy = rng.uniform(0.7, 1.5) * (1 - seen) * deck + seen * optical
+        return np.clip(np.rint(cloudy), 1, 20000).astype(np.uint16)
+
 
 def _crop(image: np.ndarray, label: np.ndarray, side: int, rng: np.random.Generator):
     side = min(side, *label.shape)
@@ -198,17 +220,25 @@ def _crop(image: np.ndarray, label: np.ndarray, side: int, rng: np.random.Genera
     return image[:, y : y + side, x : x + side], label[y : y + side, x : x + side]
 
 
-def render(data: Path, out: Path, split: str, numbers: range, size: int, seed: int) -> list[dict]:
-    """Renders samples of one split; returns their rows of the split's CSV."""
+def render(
+    data: Path, out: Path, split: str, numbers: range, size: int, seed: int, real: int
+) -> list[dict]:
+    """Writes samples of one split, the first `real` of them real; returns their rows of its CSV."""
     material = Material(data, split)
+    places = [read_series(folder) for folder in sorted((data / "series").iterdir())]
     rows = []
     for number in numbers:
         rng = np.random.default_rng([seed, SPLITS[split], number])
-        sample = material.sample(size, rng)
-        optical, sar = observe(sample, rng)
-        cloudy = optical
-        if rng.uniform() < 0.8:
-            cloudy = simulate_clouds(optical, rng, rng.uniform()).optical
+        if number < real:
+            cloudy, optical, sar, label = series_sample(places, size, rng)
+        else:
+            sample = material.sample(size, rng)
+            optical, sar = observe(sample, rng)
+            label, cloudy, how = sample.label, optical, rng.uniform()
+            if how < 0.2:
+                cloudy = material.under_deck(optical, rng)
+            elif how < 0.85:
+                cloudy = simulate_clouds(optical, rng, rng.uniform()).optical
         name = f"{split}_{number:05d}.tif"
         row = {"split_id": SPLITS[split]}
         for column, folder, array in (
@@ -216,7 +246,7 @@ def render(data: Path, out: Path, split: str, numbers: range, size: int, seed: i
             ("sar_vv", "SAR_S1/VV", sar[0:1]),
             ("opt_cloudy", "Opt_S2_cloudy", cloudy),
             ("opt_clear", "Opt_S2_clear", optical),
-            ("label", "Label", sample.label[None]),
+            ("label", "Label", label[None]),
         ):
             row[column] = f"{folder}/{name}"
             _write(out / row[column], array)
@@ -238,10 +268,11 @@ def _write(path: Path, array: np.ndarray) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="folder with pixels/, labels/ and optical/")
+    parser.add_argument("data", type=Path, help="folder with pixels/, labels/, optical/, series/")
     parser.add_argument("out", type=Path, help="folder to write")
     for split, count in (("train", 2000), ("val", 200), ("test", 100)):
         parser.add_argument(f"--{split}", type=int, default=count, help="samples")
+    parser.add_argument("--real", type=int, default=0, help="of the train samples, from series/")
     parser.add_argument("--size", type=int, default=128, help="pixels per side")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
@@ -249,10 +280,13 @@ def main() -> None:
     (args.out / "split").mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         count = getattr(args, split)
+        real = args.real if split == "train" else 0
         edges = np.linspace(0, count, args.workers + 1).astype(int)
         with ProcessPoolExecutor(args.workers) as pool:
             parts = [
-                pool.submit(render, args.data, args.out, split, range(a, b), args.size, args.seed)
+                pool.submit(
+                    render, args.data, args.out, split, range(a, b), args.size, args.seed, real
+                )
                 for a, b in zip(edges[:-1], edges[1:], strict=True)
             ]
             rows = [row for part in parts for row in part.result()]

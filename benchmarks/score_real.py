@@ -1,12 +1,15 @@
 """Scores and pictures of a checkpoint on real scenes that no training sample was made from.
 
-    python benchmarks/score_real.py DATA CHECKPOINT [--pictures FOLDER]
+    python -m benchmarks.score_real DATA CHECKPOINT [--pictures FOLDER] [--calibrate]
 
-DATA holds the folders `pairs/`, `teacher/` and `optical/`. Prints one JSON line per scene. What
-the labels are differs and is printed with each score: "teacher" is Dynamic World's network on the
-clear image where it is surer than 0.5 - another network's opinion, not truth; "WorldCover" and
-"hand" are maps and digitised outlines; "patch" lists the CORINE classes of a whole patch, so only
-the share of pixels that fall in any of them can be told.
+DATA holds the folders `pairs/`, `teacher/`, `optical/` and `clouds/`. Prints one JSON line per
+scene and, if asked, a last one: the temperature that calibrates the development scenes best, and
+the calibration error of each group. Checkpoints may be chosen by the scores of `DEVELOPMENT`
+places; the others are held out. What the labels are differs and is printed with each score:
+"teacher" is Dynamic World's network on the clear image where it is surer than 0.5 - another
+network's opinion, not truth; "WorldCover" and "hand" are maps and digitised outlines; "patch"
+lists the CORINE classes of a whole patch, so only the share of pixels that fall in any of them
+can be told.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import rasterio
+import torch
 from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
@@ -33,7 +37,12 @@ from model.legend import (
     WORLDCOVER_TO_LULC6,
     crosswalk,
 )
-from model.metrics import confusion_matrix, scores
+from model.metrics import (
+    area_under_curve,
+    confusion_matrix,
+    expected_calibration_error,
+    scores,
+)
 from model.predict import Prediction, Predictor
 
 BANDS = INPUTS.optical.names
@@ -56,6 +65,10 @@ CORINE_TO_LULC6 = {  # the names that the six patches use
 }  # fmt: skip
 
 
+DEVELOPMENT = ("ROIs1970_fall_139_p839", "ssl4eo", "nigeria")
+"""How the names of the scenes start that checkpoints are chosen by."""
+
+
 class RealScene(NamedTuple):
     name: str
     optical: np.ndarray  # (12, y, x) uint16, reflectance x 1e4, 0 nodata
@@ -64,6 +77,7 @@ class RealScene(NamedTuple):
     source: str  # what the label is
     clear: bool  # clouds may be simulated over it
     among: frozenset[int] = frozenset()  # classes of the whole patch, where that is all we know
+    cloud: np.ndarray | None = None  # (y, x) uint8: 0 clear, 1 cloud or shadow, 255 unknown
 
 
 def decibel(a: np.ndarray) -> np.ndarray:
@@ -96,6 +110,7 @@ def scenes(data: Path) -> Iterator[RealScene]:
     yield from _m3mcr(data)
     yield from _slovenia(data)
     yield from _bigearthnet(data)
+    yield _cloud_reference(data)
 
 
 def _sen12mscr(data: Path) -> Iterator[RealScene]:
@@ -178,6 +193,18 @@ def _slovenia(data: Path) -> Iterator[RealScene]:
             yield RealScene(name, optical, sar, label, "national LULC map", False)
 
 
+def _cloud_reference(data: Path) -> RealScene:
+    """A scene of six bands with its reference mask of clouds and shadows."""
+    with np.load(data / "clouds" / "s2_512_reflectance_and_mask.npz") as z:
+        image, mask = z["img"], z["msk"][..., 0]
+    optical = np.zeros((len(BANDS), *mask.shape), np.uint16)
+    for i, band in enumerate(("B02", "B03", "B04", "B08", "B11", "B12")):
+        optical[BANDS.index(band)] = np.rint(1e4 * image[..., i]).clip(1, 65535)
+    cloud = np.select([mask == 3, (mask == 0) | (mask == 4)], [0, 1], 255).astype(np.uint8)
+    sar = np.full((2, *mask.shape), INPUTS.sar.nodata, np.int16)
+    return RealScene("cloud reference (S2 only)", optical, sar, None, "none", False, cloud=cloud)
+
+
 def _bigearthnet(data: Path) -> Iterator[RealScene]:
     folder = data / "pairs" / "bigearthnet"
     for about in sorted(folder.glob("BigEarthNet-S1-Example/*/*_labels_metadata.json")):
@@ -210,13 +237,18 @@ def predict(predictor: Predictor, optical: np.ndarray, sar: np.ndarray) -> Predi
 
 def score(scene: RealScene, predictor: Predictor) -> tuple[dict, Prediction]:
     whole = predict(predictor, scene.optical, scene.sar)
-    line: dict = {"scene": scene.name, "labels": scene.source}
+    role = "development" if scene.name.startswith(DEVELOPMENT) else "held out"
+    line: dict = {"scene": scene.name, "role": role, "labels": scene.source}
     line["map"] = {
         c.name: round(float((whole.lulc == c.code).mean()), 3)
         for c in LULC6.classes
         if (whole.lulc == c.code).any()
     }
     line["reliability"] = round(float(whole.reliability[whole.reliability <= 100].mean()), 1)
+    if scene.cloud is not None:
+        known = scene.cloud != IGNORE_INDEX
+        auc = area_under_curve(whole.reliability[known], scene.cloud[known] == 0)
+        line["reliability AUC"] = round(auc, 3)
     if scene.among:
         index = LULC6.indices(whole.lulc)
         line["in patch's classes"] = round(float(np.isin(index, list(scene.among)).mean()), 3)
@@ -251,8 +283,62 @@ def _scores(label: np.ndarray, prediction: Prediction) -> dict:
         "miou": round(s.mean_iou, 3),
         "classes": s.present,
         "pixels": s.pixels,
+        "ece": round(_calibration_error(label, prediction), 3),
         "recall": {k: v for k, v in recall.items() if not np.isnan(v)},
     }
+
+
+def _calibration_error(label: np.ndarray, prediction: Prediction) -> float:
+    known = (label != IGNORE_INDEX) & (prediction.confidence <= 100)
+    right = LULC6.indices(prediction.lulc)[known] == label[known]
+    return expected_calibration_error(prediction.confidence[known] / 100, right)
+
+
+def calibrate(predictor: Predictor, among: list[RealScene]) -> dict:
+    """The temperature at which the calibration error of the development scenes is least.
+
+    Every labelled scene counts three times: with both sensors, and with each of them alone.
+    """
+    logits: dict[str, list] = {"development": [], "held out": []}
+    labels: dict[str, list] = {"development": [], "held out": []}
+    for scene in among:
+        if scene.label is None or scene.source == "hand (water only)":
+            continue
+        role = "development" if scene.name.startswith(DEVELOPMENT) else "held out"
+        no_optical = np.zeros_like(scene.optical)
+        no_sar = np.full_like(scene.sar, INPUTS.sar.nodata)
+        inputs = [(scene.optical, scene.sar)]
+        if scene.optical.any() and (scene.sar != INPUTS.sar.nodata).any():
+            inputs += [(no_optical, scene.sar), (scene.optical, no_sar)]
+        known = scene.label != IGNORE_INDEX
+        for optical, sar in inputs:
+            logits[role].append(_logits(predictor, optical, sar)[:, known])
+            labels[role].append(scene.label[known])
+
+    def error(role: str, temperature: float) -> float:
+        scaled = np.exp(np.concatenate(logits[role], 1) / temperature)  # (6, pixels)
+        right = scaled.argmax(0) == np.concatenate(labels[role])
+        return expected_calibration_error(scaled.max(0) / scaled.sum(0), right)
+
+    best = min(np.geomspace(0.5, 4.0, 61).tolist(), key=lambda t: error("development", t))
+    return {
+        "temperature": round(best, 3),
+        "stored temperature": round(predictor.temperature, 3),
+        "ece at 1, stored, best": {
+            role: [round(error(role, t), 3) for t in (1.0, predictor.temperature, best)]
+            for role in logits
+        },
+    }
+
+
+def _logits(predictor: Predictor, optical: np.ndarray, sar: np.ndarray) -> np.ndarray:
+    """Of one scene, (6, y, x) float32."""
+    height, width = optical.shape[1:]
+    pad = ((0, 0), (0, -height % 32), (0, -width % 32))
+    chips = (np.pad(a, pad, mode="symmetric")[None].astype(np.float32) for a in (optical, sar))
+    with torch.inference_mode():
+        output = predictor.network(*map(torch.from_numpy, chips))
+    return output.logits[0, :, :height, :width].float().numpy()
 
 
 def picture(scene: RealScene, result: Prediction) -> Image.Image:
@@ -288,6 +374,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for one PNG per scene")
+    parser.add_argument("--calibrate", action="store_true", help="find the temperature, too")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     predictor = Predictor(load(args.checkpoint), threads=args.threads, batch=1)
@@ -298,6 +385,8 @@ def main() -> None:
             args.pictures.mkdir(parents=True, exist_ok=True)
             name = scene.name.replace(" ", "_").replace("%", "").replace("/", "_")
             picture(scene, result).save(args.pictures / f"{name}.png")
+    if args.calibrate:
+        print(json.dumps(calibrate(predictor, list(scenes(args.data)))))
 
 
 if __name__ == "__main__":

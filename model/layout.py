@@ -48,6 +48,9 @@ def layout(
         center = rng.uniform(0, 1, 2) * shape
         distance = np.hypot(yx[0] - center[0], yx[1] - center[1]) / rng.uniform(4, 30)
         label[distance + 0.5 * fractal_noise(shape, rng, 1.0) < 1.0] = BUILT
+    for _ in range(rng.poisson(0.3)):  # sand, gravel, rock: in patches
+        bare = fractal_noise(shape, rng, rng.uniform(1.2, 2.0))
+        label[bare > np.quantile(bare, rng.uniform(0.7, 0.98))] = BARREN
     for class_index, count, widths in ((BUILT, 0.7, (1.2, 2.5)), (WATER, 0.35, (2.0, 9.0))):
         for _ in range(rng.poisson(count)):  # roads, rivers
             bend = fractal_noise(shape, rng, 2.5)

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from model.clouds import fractal_noise
 from model.inputs import INPUTS, SENTINEL2_L2A
-from model.layout import BUILT, CROP, FOREST, GRASS, WATER, cells, enlarge_labels
+from model.layout import BARREN, BUILT, CROP, FOREST, GRASS, WATER, cells, enlarge_labels
 from model.legend import IGNORE_INDEX
 
 NEIGHBOURS = 8
@@ -31,6 +31,12 @@ IMAGE_BANDS = ("B01", "B02", "B03", "B04", "B08", "B11", "B12")
 # share of the per-pixel signature in a parcel's mixture. By class index; judged by eye.
 _GRAIN = np.array([0.015, 0.13, 0.06, 0.06, 0.2, 0.05], np.float32)
 _LOOSE = np.array([0.15, 0.5, 0.35, 0.4, 0.75, 0.25], np.float32)
+
+# What lush growth does to a plant cover's logarithm of reflectance, B01 ... B12: the signatures
+# known come from few climates.
+_LUSH = np.array(
+    [-0.1, -0.15, -0.05, -0.25, -0.1, 0.05, 0.1, 0.1, 0.1, 0.1, -0.1, -0.2], np.float32
+)
 
 # Path radiance of a clear atmosphere that an L1C image still holds (reflectance), and its
 # transmission; typical of SEN12MS-CR scenes against their L2A counterparts.
@@ -97,19 +103,32 @@ def render_layout(label: np.ndarray, known: Signatures, rng: np.random.Generator
         # One kind of water per image; farmland is the most varied.
         count = {WATER: 1, CROP: rng.integers(2, 14)}.get(int(c), rng.integers(2, 7))
         kinds = rng.choice(pool, count)
-        unit = clump if c == BUILT else parcel
+        natural = c in (FOREST, GRASS, BARREN) and rng.uniform() < 0.6
+        unit = clump if c == BUILT else _patches(shape, rng) if natural else parcel
         kind = rng.choice(kinds if c != BUILT else pool, unit.max() + 1)[unit]
+        # Sand, rock and gravel differ more than the few barren pixels known, as does plant cover.
+        stray = rng.standard_normal((2, unit.max() + 1)).astype(np.float32)[:, unit]
+        grown = 0.6 * (c in (FOREST, GRASS, CROP)) * _LUSH + 0.25 * (c == BARREN)
         pixel = known.neighbours[kind, rng.integers(NEIGHBOURS, size=shape)]
         inside = fill == c
         loose = _LOOSE[c] * rng.uniform(0.6, 1.3)
-        for out, values in ((optical, np.log(known.optical)), (sar, known.sar)):
+        for out, values, spread in (
+            (optical, np.log(known.optical), stray[0, ..., None] * grown),
+            (sar, known.sar, 2.0 * (c == BARREN) * stray[1, ..., None]),
+        ):
             mixed = (1 - loose) * values[kind] + loose * values[pixel]
-            out[:, inside] = mixed[inside].T
+            out[:, inside] = (mixed + spread)[inside].T
         if c == BUILT:  # gardens and street trees among the houses
             _mix_in_gardens(optical, sar, inside, known, near, clump, rng)
     optical = np.exp(optical + _grain(fill, rng))
     sar = _add_corners(sar, fill, rng)
     return _shade(Sample(optical, sar, label), rng)
+
+
+def _patches(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Patches of wild growth, (y, x) int64 ids from 0: bands of levels of a rough field."""
+    field = fractal_noise(shape, rng, rng.uniform(0.9, 1.8))
+    return np.digitize(field, np.sort(rng.uniform(-1.5, 1.5, int(rng.integers(1, 7)))))
 
 
 def _mix_in_gardens(optical, sar, inside, known, near, clump, rng) -> None:
@@ -233,6 +252,8 @@ def observe(sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     for i, band in enumerate(SENTINEL2_L2A.bands):
         sigma = {10: 0.45, 20: 0.9, 60: 2.2}[band.resolution] * rng.uniform(0.8, 1.3)
         optical[i] = gaussian_filter(sample.optical[i], sigma)
+    if rng.uniform() < 0.15:  # low sun, high cloud before it: the ground is dim, the air is not
+        optical *= rng.uniform(0.3, 0.8)
     if rng.uniform() < 0.45:
         optical = optical * _TRANSMISSION[:, None, None]
         optical[_BAND["B09"]] *= rng.uniform(0.5, 1.3)

@@ -36,6 +36,31 @@ def test_thick_cloud_is_bright_and_darker_in_the_short_wave_infrared():
     assert core[11] < core[3]
 
 
+def test_veil_covers_all_and_stays_thin_somewhere():
+    for seed in range(5):
+        cloud = simulate_clouds(ground(), np.random.default_rng(seed), 1.0, "veil").cloud
+        assert 0.15 < cloud.min() < 0.5 < np.percentile(cloud, 95)
+
+
+def test_clouds_differ_in_the_short_wave_infrared_as_ice_and_water_do():
+    ratio = []
+    for seed in range(40):
+        cloudy = simulate_clouds(ground(64), np.random.default_rng(seed), 1.0, "thick").optical
+        red, swir = cloudy[3].mean(), cloudy[10].mean()
+        ratio.append(swir / red)
+    assert min(ratio) < 0.5 and max(ratio) > 0.95
+    assert 0.55 < np.median(ratio) < 0.85
+
+
+def test_faint_haze_between_clouds_counts_as_clear():
+    hazy = 0
+    for seed in range(10):
+        under = simulate_clouds(ground(), np.random.default_rng(seed), 0.3, "thick")
+        clear = ~under.mask() & (under.cloud == 0) & (under.shadow == 0)
+        hazy += (under.optical[1, clear] > GROUND[1]).mean() > 0.9
+    assert 1 <= hazy <= 9
+
+
 def test_shadow_darkens_infrared_more_than_blue_and_lies_outside_cloud():
     under = simulate_clouds(ground(), np.random.default_rng(5), 0.4, "thick")
     shaded = (under.shadow > 0.6) & (under.cloud < 0.01)

@@ -50,6 +50,16 @@ def test_layout_is_filled_with_its_classes_signatures(known):
     np.testing.assert_array_equal(sample.label, label)
 
 
+def test_plant_cover_of_one_kind_differs_between_parcels(known):
+    label = np.full((96, 96), CROP, np.uint8)
+    ratio = []
+    for seed in range(6):
+        optical = render_layout(label, known, np.random.default_rng(seed)).optical
+        ratio.append(np.percentile(optical[7] / optical[3], [5, 95]))
+    low, high = np.mean(ratio, axis=0)
+    assert high > 1.4 * low
+
+
 def test_image_keeps_its_own_bands_and_gets_backscatter_of_its_class(known):
     label = np.zeros((32, 32), np.uint8)
     label[:, 16:] = FOREST
