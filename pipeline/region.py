@@ -93,16 +93,51 @@ def _from_bbox(text: str) -> Region:
     return _checked(Region(name, shapely.union_all(boxes)), "region")
 
 
+def load_places(path: str, name: str) -> list[Region]:
+    """Every polygon of a GeoJSON file by its name, such as the districts of a country.
+
+    Args:
+      path: local or gs://.
+      name: property that names a polygon; polygons of one name are one place.
+
+    Raises:
+      ValueError: what is wrong with the file, or a polygon has no name.
+    """
+    what = f"regions {path}"
+    parts: dict[str, list[BaseGeometry]] = {}
+    for number, (properties, shape) in enumerate(_polygons(_document(path), what), 1):
+        if properties.get(name) in (None, ""):
+            raise ValueError(
+                f"{what}: feature {number} has no property {name}, it has "
+                f"{', '.join(properties) or 'none'}; choose one that names it"
+            )
+        parts.setdefault(str(properties[name]), []).append(shape)
+    return [_checked(Region(key, shapely.union_all(parts[key])), what) for key in parts]
+
+
 def _from_file(path: str) -> Region:
+    what = f"region {path}"
+    document = _document(path)
+    shapes = [shape for _, shape in _polygons(document, what)]
+    properties = document.get("properties") or {}
+    name = properties.get("name") if isinstance(properties, dict) else None
+    return _checked(Region(str(name or PurePosixPath(path).stem), shapely.union_all(shapes)), what)
+
+
+def _document(path: str) -> dict:
     try:
         document = json.loads(read_bytes(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise ValueError(f"region: there is no file {path}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"region: {path} is not a GeoJSON file: {error}") from None
-    what = f"region {path}"
     if not isinstance(document, dict) or "type" not in document:
-        raise ValueError(f"{what}: expected a GeoJSON object with a type")
+        raise ValueError(f"region {path}: expected a GeoJSON object with a type")
+    return document
+
+
+def _polygons(document: dict, what: str) -> list[tuple[dict, BaseGeometry]]:
+    """Properties and (multi)polygon of each feature that has a geometry; all is checked."""
     crs_name = _crs_name(document)
     if crs_name and not crs_name.endswith(("CRS84", ":4326")):
         raise ValueError(f"{what}: got CRS {crs_name}, expected longitude and latitude (EPSG:4326)")
@@ -110,13 +145,16 @@ def _from_file(path: str) -> Region:
     features = document.get("features", []) if kind == "FeatureCollection" else [document]
     try:
         shapes = [
-            shapely.geometry.shape(f["geometry"] if f["type"] == "Feature" else f)
+            (
+                f.get("properties") or {},
+                shapely.geometry.shape(f["geometry"] if f["type"] == "Feature" else f),
+            )
             for f in features
             if f["type"] != "Feature" or f["geometry"] is not None
         ]
     except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
         raise ValueError(f"{what}: not a valid GeoJSON geometry: {error}") from None
-    for shape in shapes:
+    for _, shape in shapes:
         if shape.geom_type not in ("Polygon", "MultiPolygon"):
             raise ValueError(f"{what}: got {shape.geom_type}, expected polygons with area to map")
         if max(map(abs, shape.bounds), default=0) > 360:
@@ -134,9 +172,7 @@ def _from_file(path: str) -> Region:
                 f"{what}: invalid polygon, {shapely.is_valid_reason(shape)}; mend it, in QGIS for "
                 "instance with Vector > Geometry Tools > Fix Geometries"
             )
-    properties = document.get("properties") or {}
-    name = properties.get("name") if isinstance(properties, dict) else None
-    return _checked(Region(str(name or PurePosixPath(path).stem), shapely.union_all(shapes)), what)
+    return shapes
 
 
 def _crs_name(document: dict) -> str:
