@@ -40,6 +40,7 @@ class TrainingSample(NamedTuple):
     sar: np.ndarray  # (2, y, x) int16, dB x 100, -32768 nodata
     label: np.ndarray  # (y, x) uint8, class index, 255 unknown
     clouded: np.ndarray  # (y, x) float32: 0 clear to 1 cloud, shadow; 255 unknown
+    ground: np.ndarray  # (12, y, x) uint16, as `optical` without its clouds; 0 unknown
 
 
 def training_sample(
@@ -70,6 +71,7 @@ def training_sample(
         optical, clouded = under.optical, np.maximum(under.cloud, under.shadow)
     else:
         optical = _regain(cut(patches.cloudy), rng, how)
+        ground = np.zeros_like(optical)
         clouded = np.full(label.shape, UNKNOWN_CLOUD, np.float32)
     sar = _respeckle(cut(patches.sar), rng, how)
 
@@ -95,7 +97,7 @@ def training_sample(
         if ends < 0.7 or ends >= 0.85:
             sar[:, outside] = _SAR_NODATA
         label[outside & ~optical.any(axis=0) & (sar == _SAR_NODATA).all(axis=0)] = IGNORE_INDEX
-    return TrainingSample(optical, sar, label, clouded)
+    return TrainingSample(optical, sar, label, clouded, ground)
 
 
 def _outside_footprint(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

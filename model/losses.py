@@ -1,7 +1,7 @@
 """The training loss of CloudLULC-Net: what it is made of and how much each part weighs.
 
     L = CE + w_dice Dice + w_aux mean(aux CE) + ramp (w_align L_align + w_proto L_proto)
-        + w_ae L_ae + w_rel L_rel
+        + w_ae L_ae + w_rel L_rel + L1 (of networks that restore the clear image)
 
 The paper's losses are not public; these terms and weights are ours.
 
@@ -36,7 +36,6 @@ class LossWeights:
     classes: tuple[float, ...] | None = None  # of the cross-entropy, per class index
 
 
-PAPER = LossWeights()
 PLUS = LossWeights(reliability=0.1)
 
 
@@ -47,6 +46,7 @@ def total_loss(
     weights: LossWeights,
     ramp: float,
     cloud: Tensor | None = None,
+    ground: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to minimise and its parts.
 
@@ -58,6 +58,8 @@ def total_loss(
       ramp: 0 to 1, see `anchor_ramp`.
       cloud: (B,H,W) cloud or shadow: 0 no, 1 yes (or a share between), 255 unknown; needed if
         `weights.reliability` is not 0.
+      ground: (B,12,H,W) standardised clear bands, nan where unknown; needed by networks that
+        restore.
 
     Returns:
       () float32, and the unweighted parts by name, detached.
@@ -89,6 +91,9 @@ def total_loss(
             )
         parts["reliability"] = reliability_loss(output.reliability, cloud)
         total = total + weights.reliability * parts["reliability"]
+    if output.restored is not None:
+        parts["restored"] = restoration_loss(output.restored, ground)
+        total = total + parts["restored"]
     return total, {k: v.detach() for k, v in parts.items()}
 
 
@@ -162,3 +167,10 @@ def reliability_loss(reliability: list[Tensor], cloud: Tensor) -> Tensor:
         cells = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
         losses.append((cells * weight).sum() / weight.sum().clamp(min=1e-6))
     return torch.stack(losses).sum() / max(1, len(reliability))
+
+
+def restoration_loss(restored: Tensor, ground: Tensor) -> Tensor:
+    """Mean absolute error () float32 of clear bands (B,12,H,W); `ground` is nan where unknown."""
+    known = ~ground.isnan()
+    apart = (restored.float() - torch.where(known, ground, 0.0)).abs() * known
+    return apart.sum() / known.sum().clamp(min=1)

@@ -125,6 +125,7 @@ class Output(NamedTuple):
     reliability: list[Tensor]  # logits of r_s (B,1,h,w) at strides 2, 4, 8, 16, 32; [] without ORM
     latent: Tensor  # (B,dz,H/16,W/16) float
     aux: dict[str, Tensor]  # name -> (B,classes,H/16,W/16) float logits
+    restored: Tensor | None = None  # (B,12,H,W) standardised clear bands, of networks that restore
 
 
 class Encoder(nn.Module):
@@ -148,15 +149,20 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From stride 16 back to full size, with the fused maps and the stems as skips."""
+    """From stride 16 back to full size, with the maps of strides 8, 4 and 2 as skips.
 
-    def __init__(self, config: Config):
+    Args:
+      config: of the network.
+      stem: channels c at stride 2.
+    """
+
+    def __init__(self, config: Config, stem: int):
         super().__init__()
         wide, narrow = config.decoder
         self.start = Pointwise(config.tokens, wide)
         self.skip8 = Pointwise(config.dims[1], wide)
         self.skip4 = Pointwise(config.dims[0], wide)
-        self.skip2 = Pointwise(2 * config.stem, narrow)
+        self.skip2 = Pointwise(stem, narrow)
         self.block8, self.block4 = ConvBlock(wide, 7), ConvBlock(wide, 7)
         self.thin = Pointwise(wide, narrow)
         self.block2 = ConvBlock(narrow, 7)
@@ -169,7 +175,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, x: Tensor, fused: list[Tensor], stem: Tensor) -> Tensor:
-        """Tokens (B,D,H/16,W/16), fused maps, stems (B,2c,H/2,W/2) -> logits (B,classes,H,W)."""
+        """Tokens (B,D,H/16,W/16), fused maps, stem (B,c,H/2,W/2) -> logits (B,classes,H,W)."""
         x = self.start(x)  # (B,128,H/16,W/16)
         x = self.block8(twice(x) + self.skip8(fused[1]))  # H/8
         x = self.block4(twice(x) + self.skip4(fused[0]))  # H/4
@@ -201,7 +207,7 @@ class CloudLULCNet(nn.Module):
             for d, p in zip(c.dims, previous, strict=False)
         )
         self.usmt = USMT(c)
-        self.decoder = Decoder(c)
+        self.decoder = Decoder(c, 2 * c.stem)
         self.aux = nn.ModuleDict({k: Pointwise(c.dims[2], c.classes) for k in AUXILIARY})
 
     def forward(self, optical: Tensor, sar: Tensor, prior: Tensor | None = None) -> Output:
@@ -245,10 +251,6 @@ class CloudLULCNet(nn.Module):
         tokens, latent = self.usmt(fused)  # (B,D,H/16,W/16), (B,dz,H/16,W/16)
         logits = self.decoder(tokens, fused, stem)  # (B,classes,H,W)
         return Output(logits, logits_r, latent, aux)
-
-    def set_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Sets the standardisation; see `Scaling.set_statistics`."""
-        self.scaling.set_statistics(mean, std)
 
     def _believe(
         self, i: int, x: Tensor, valid: Tensor, prior: Tensor | None, logits: list[Tensor]

@@ -7,34 +7,25 @@ same arguments give the same weights, whether the run was interrupted or not.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from model import resume as training_state
-from model.anchor import SemanticAnchor
-from model.augment import Augmentation, TrainingSample, training_sample
+from model.augment import Augmentation
 from model.checkpoint import Checkpoint, load, of_network
 from model.checkpoint import save as save_checkpoint
 from model.dataset import Patches, decode
+from model.fit import Recipe, autocast, fit
 from model.inputs import INPUTS
 from model.legend import LULC6
-from model.losses import PLUS, LossWeights, anchor_ramp, total_loss
+from model.losses import PLUS, LossWeights
 from model.network import PRESETS, CloudLULCNet
 from model.progress import Progress
+from model.scaling import Scaling
 from model.validation import validate
 
-AVERAGE = 0.999  # decay of the moving average of the weights
-CLIP = 1.0  # largest norm of a gradient
-WEIGHT_DECAY = 0.05
-_STATE = "state.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -107,98 +98,46 @@ def train(
             f"{validate_every}: expected positive numbers, crop a multiple of 32"
         )
     out = Path(out)
-    augmentation = augmentation or Augmentation()
-    decoded = {s: decode(dataset, s, out / "decoded", labels_from_1) for s in ("train", "val")}
-    patches = decoded["train"]
-    if crop > min(patches.label.shape[1:]):
-        raise ValueError(f"crop: got {crop}, patches are {patches.label.shape[1:]} pixels")
+    splits = {s: decode(dataset, s, out / "decoded", labels_from_1) for s in ("train", "val")}
     if threads is not None:
         torch.set_num_threads(threads)
-    fast = _bf16_is_fast(device) if bf16 is None else bf16
-    autocast = torch.autocast(device, torch.bfloat16) if fast else contextlib.nullcontext()
     if loss.classes is None and balance:
-        loss = LossWeights(**{**vars(loss), "classes": class_weights(patches.label)})
+        loss = LossWeights(**{**vars(loss), "classes": class_weights(splits["train"].label)})
     first = None if start is None else load(start)
     if first is not None and first.config != PRESETS[preset]:
         raise ValueError(
             f"start {start}: got config {first.config}, expected preset {preset!r}: "
             f"{PRESETS[preset]}"
         )
-    arguments = {
-        "preset": preset, "start": first and first.digest, "steps": steps, "batch": batch,
-        "crop": crop, "lr": lr,
-        "warmup": warmup, "seed": seed, "bf16": fast, "loss": json.loads(json.dumps(vars(loss))),
-        "augmentation": augmentation._asdict(), "patches": len(patches.label),
-    }  # fmt: skip
+    fast = _bf16_is_fast(device) if bf16 is None else bf16
+    recipe = Recipe(
+        steps, batch, crop, lr, warmup, seed, fast, loss, augmentation or Augmentation()
+    )
+    arguments = recipe.arguments(splits["train"], preset=preset, start=first and first.digest)
 
     torch.manual_seed(seed)
     network = CloudLULCNet(PRESETS[preset])
     if first is None:
-        network.set_statistics(*statistics(network, patches))
+        network.scaling.set_statistics(*statistics(network.scaling, splits["train"]))
     else:
         network.load_state_dict(first.state)
-    network = network.to(device, memory_format=torch.channels_last)
-    anchor = SemanticAnchor(PRESETS[preset]).to(device)
-    optimizer = torch.optim.AdamW(
-        _parameter_groups([network, anchor]), lr, (0.9, 0.999), weight_decay=WEIGHT_DECAY
-    )
-    average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    state = training_state.State({"network": network, "anchor": anchor}, average, optimizer)
-    done = 0
-    if resume and (out / _STATE).is_file():
-        done = training_state.load(out / _STATE, state, arguments)
-        report(f"going on after step {done} of {steps}")
-    log = Progress(out / "metrics.jsonl", done, report)
-    log.note(f"{preset}: {sum(p.numel() for p in network.parameters()):,} parameters, "
-             f"{len(patches.label)} patches, bf16 {fast}")  # fmt: skip
-
-    last = steps if stop_at is None else min(steps, stop_at)
-    trained = nn.ModuleList([network, anchor]).train()
-    for step, samples in _batches(patches, range(done, last), batch, crop, seed, augmentation):
-        torch.manual_seed(seed * 1_000_003 + step)  # drop-out does not depend on what came before
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, lr, warmup)
-        optical, sar, label, clouded = (
-            torch.from_numpy(np.stack(a)).to(device) for a in zip(*samples, strict=True)
-        )
-        with autocast:
-            output = network(optical.float(), sar.float())
-        total, parts = total_loss(output, label, anchor, loss, anchor_ramp(step, steps), clouded)
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(trained.parameters(), CLIP)
-        if not norm.isfinite():
-            raise ValueError(f"step {step}: the gradient is not finite; lower lr ({lr})")
-        optimizer.step()
-        _follow(average, network, step)
-        log.step(step + 1, steps, total, parts, optimizer.param_groups[0]["lr"])
-        if (step + 1) % validate_every == 0 and step + 1 < steps:
-            scores, _ = validate(_averaged(network, average), decoded["val"], batch, autocast)
-            log.validation(step + 1, scores)
-        if (step + 1) % save_every == 0 or step + 1 == last:
-            training_state.save(out / _STATE, state, step + 1, arguments)
-    if last < steps:
+    final = fit(
+        network, splits, out, recipe, arguments, device, resume, save_every, validate_every,
+        stop_at, report,
+    )  # fmt: skip
+    if final is None:
         return None
 
-    final = _averaged(network, average)
-    scores, temperature = validate(final, decoded["val"], batch, autocast)
-    log.validation(steps, scores)
+    scores, temperature = validate(final, splits["val"], batch, autocast(device, fast))
+    Progress(out / "metrics.jsonl", steps, report).validation(steps, scores)
     about = {
         "arguments": arguments,
-        "validation": {"patches": len(decoded["val"].label), **scores.to_dict()},
+        "validation": {"patches": len(splits["val"].label), **scores.to_dict()},
         "torch": torch.__version__.split("+")[0],
         **(card or {}),
     }
     checkpoint = of_network(final, INPUTS, LULC6, temperature, about)
     return save_checkpoint(out / _CHECKPOINT, checkpoint, half)
-
-
-def learning_rate(step: int, steps: int, highest: float, warmup: int) -> float:
-    """Linear rise over the warm-up, then a cosine to 0."""
-    warmup = max(1, min(warmup, steps // 10))
-    if step < warmup:
-        return highest * (step + 1) / warmup
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def class_weights(label: np.ndarray) -> tuple[float, ...]:
@@ -208,12 +147,12 @@ def class_weights(label: np.ndarray) -> tuple[float, ...]:
     return tuple(round(float(w), 3) for w in np.clip(ratio, 0.5, 3.0))
 
 
-def statistics(network: CloudLULCNet, patches: Patches) -> tuple[list[float], list[float]]:
+def statistics(scaling: Scaling, patches: Patches) -> tuple[list[float], list[float]]:
     """Means and standard deviations of the scaled bands of up to 256 cloudy patches."""
     some = np.linspace(0, len(patches.label) - 1, min(256, len(patches.label))).astype(int)
-    sums = np.zeros((3, len(network.scaling.mean)))
+    sums = np.zeros((3, len(scaling.mean)))
     for i in some:
-        optical, sar, exists = network.scaling.scaled(
+        optical, sar, exists = scaling.scaled(
             torch.from_numpy(patches.cloudy[i].astype(np.float32))[None],
             torch.from_numpy(patches.sar[i].astype(np.float32))[None],
         )
@@ -224,51 +163,6 @@ def statistics(network: CloudLULCNet, patches: Patches) -> tuple[list[float], li
     mean = sums[1] / count
     std = np.sqrt(np.maximum(sums[2] / count - mean**2, 1e-4))
     return mean.tolist(), std.tolist()
-
-
-def _batches(
-    patches: Patches, steps: range, batch: int, crop: int, seed: int, how: Augmentation
-) -> Iterator[tuple[int, list[TrainingSample]]]:
-    """Samples of each step, prepared one step ahead in a thread of their own."""
-
-    def prepare(step: int) -> tuple[int, list[TrainingSample]]:
-        rng = np.random.default_rng([seed, step])
-        numbers = rng.integers(len(patches.label), size=batch)
-        return step, [training_sample(patches, int(i), crop, rng, how) for i in numbers]
-
-    with ThreadPoolExecutor(1) as ahead:
-        waiting = [ahead.submit(prepare, step) for step in steps[:2]]
-        for step in steps:
-            ready = waiting.pop(0).result()
-            if step + 2 in steps:
-                waiting.append(ahead.submit(prepare, step + 2))
-            yield ready
-
-
-def _parameter_groups(modules: list[nn.Module]) -> list[dict]:
-    """Weight decay for kernels and matrices only: not for biases, norms, scales and tokens."""
-    named = [(n, p) for m in modules for n, p in m.named_parameters()]
-    tokens = ("semantic", "prototypes", "missing")
-    bare = [p.ndim < 2 or any(t in n and "attention" not in n for t in tokens) for n, p in named]
-    return [
-        {"params": [p for (_, p), b in zip(named, bare, strict=True) if not b]},
-        {"params": [p for (_, p), b in zip(named, bare, strict=True) if b], "weight_decay": 0.0},
-    ]
-
-
-def _follow(average: dict[str, Tensor], network: nn.Module, step: int) -> None:
-    """Moves the average; early on it follows faster, so that the first weights are forgotten."""
-    decay = min(AVERAGE, (1 + step) / (10 + step))
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
-
-
-def _averaged(network: CloudLULCNet, average: dict[str, Tensor]) -> CloudLULCNet:
-    """A copy of the network on the CPU with the averaged weights, in evaluation mode."""
-    copy = CloudLULCNet(network.config)
-    copy.load_state_dict(average)
-    return copy.to(memory_format=torch.channels_last).eval()
 
 
 def _bf16_is_fast(device: str) -> bool:

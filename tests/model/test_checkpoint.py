@@ -19,7 +19,7 @@ from model.network import CloudLULCNet
 def checkpoint():
     torch.manual_seed(0)
     net = CloudLULCNet(MICRO)
-    net.set_statistics([0.3] * 14, [0.2] * 14)
+    net.scaling.set_statistics([0.3] * 14, [0.2] * 14)
     card = {"licence": "Apache-2.0", "trained_on": ["a", "b"]}
     return of_network(net, INPUTS, LULC6, 1.3, card)
 

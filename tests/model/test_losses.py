@@ -10,7 +10,6 @@ from planet import MICRO
 
 from model.anchor import SemanticAnchor
 from model.losses import (
-    PAPER,
     PLUS,
     LossWeights,
     anchor_ramp,
@@ -84,7 +83,7 @@ def test_total_is_the_weighted_sum_of_its_parts():
         + 0.1 * p["reliability"]
     )
     torch.testing.assert_close(total, expected)
-    assert "reliability" not in total_loss(output, y, anchor, PAPER, 1.0)[1]
+    assert "reliability" not in total_loss(output, y, anchor, LossWeights(), 1.0)[1]
 
 
 def test_reliability_needs_a_cloud_mask():

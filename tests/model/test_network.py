@@ -211,7 +211,7 @@ def test_a_missing_band_is_its_mean():
 @torch.inference_mode()
 def test_scaling_and_statistics():
     net = CloudLULCNet(replace(STILL, optical_transform="linear"))
-    net.set_statistics([0.5] * 14, [0.25] * 14)
+    net.scaling.set_statistics([0.5] * 14, [0.25] * 14)
     optical = torch.full((1, 12, 32, 32), 7500.0)
     optical[0, :, 0, 0] = 20000  # clipped to reflectance 1
     sar = torch.full((1, 2, 32, 32), -2500.0)  # VV at its floor, VH at (32.5 - 25) / 32.5
@@ -223,9 +223,9 @@ def test_scaling_and_statistics():
     assert x_s[0, :, 0, 0].tolist() == [0, 0]
     assert valid_o.min() == 1 and valid_s[0, 0, 0, 0] == 0 and valid_s.sum() == 32 * 32 - 1
     with pytest.raises(ValueError, match="14 finite"):
-        net.set_statistics([0.5] * 14, [0.0] * 14)
+        net.scaling.set_statistics([0.5] * 14, [0.0] * 14)
     with pytest.raises(ValueError, match="14 finite"):
-        net.set_statistics([0.5] * 12, [1.0] * 12)
+        net.scaling.set_statistics([0.5] * 12, [1.0] * 12)
 
 
 @torch.inference_mode()
