@@ -206,11 +206,14 @@ def report(counted: Sequence[SampleScore], draws: int = 1000, seed: int = 0) -> 
 
 
 def figures(counted: Sequence[SampleScore], draws: int = 1000, seed: int = 0) -> dict:
-    """Scores of the summed confusion matrix as plain JSON, None where undefined."""
+    """Scores of the summed confusion matrix as plain JSON, None where undefined.
+
+    One place alone has no interval.
+    """
     total = sum((s.confusion for s in counted), np.zeros((CLASSES, CLASSES), np.int64))
     s = scores(total)
     interval = {}
-    if draws and counted:
+    if draws and len({s.place for s in counted}) > 1:
         interval = {
             name: [_plain(edge) for edge in bootstrap(counted, name, draws, seed)[1:]]
             for name in STATISTICS
