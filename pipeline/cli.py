@@ -32,6 +32,7 @@ COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
     "view": ("products on a local web map", "view"),
     "inspect": ("what the pixels of scenes say of their metadata", "inspect"),
     "train": ("train the network on a CloudLULC-Set folder", "train"),
+    "evaluate": ("score a checkpoint or a product on a CloudLULC-Set folder", "evaluate"),
 }
 """Name of a command: what it is for, and its module in `pipeline.commands`."""
 
