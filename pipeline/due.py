@@ -9,15 +9,16 @@ from typing import NamedTuple
 from pipeline import launch
 from pipeline.config import RunConfig, read_run
 from pipeline.schedule import Country
-from transforms.chips import LAST, chip_cube_url
+from transforms.chips import chip_cube_url
 from transforms.grid import BlockKey
-from transforms.mapcube import COMPLETION_LAYER, map_cube_url
+from transforms.mapcube import map_cube_url
 from transforms.measure import forget_record, record_name
 from transforms.period import Period, parse_day
 from transforms.plan import plan_tile, plan_url, read_plan
 from transforms.product import item_url
 from transforms.publish import blocks_under
 from transforms.scene import SENTINEL2, ImagerySource
+from transforms.seal import seal_url
 from transforms.store import exists, join, list_folder, remove
 
 ANY_DATE = date(2020, 1, 1)
@@ -171,12 +172,9 @@ def forget(run: RunConfig, blocks: tuple[BlockKey, ...]) -> None:
     for tile in run.product_tiles():
         if wanted & set(blocks_under(tile, publication)):
             remove(item_url(run.out, tile.name))
-    for key in blocks:
-        maps = map_cube_url(run.out, key.tile)
-        remove(join(maps, COMPLETION_LAYER, "c", str(key.row), str(key.col)))
-    for key in blocks:
-        chips, number = chip_cube_url(run.out, key.tile), run.grid.block_number(key)
-        remove(join(chips, LAST, "c", str(number), "0", "0"))
+    for cube_url in (map_cube_url, chip_cube_url):
+        for key in blocks:
+            remove(seal_url(cube_url(run.out, key.tile), key))
     for tile in sorted({key.tile for key in blocks}):
         planned = read_plan(run.out, tile)["blocks"]
         pairs = [planned[str(key)] for key in blocks if key.tile == tile and str(key) in planned]

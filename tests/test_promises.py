@@ -16,16 +16,29 @@ from model.predict import Predictor
 from pipeline import launch
 from pipeline.config import RunConfig, file_digest
 from pipeline.region import Region
-from transforms.chips import finished_chips, open_chip_cube, read_chips, write_chips
+from transforms.chips import (
+    chip_cube_url,
+    finished_chips,
+    open_chip_cube,
+    read_chips,
+    write_chips,
+)
 from transforms.classify import map_layers, unclassified
 from transforms.grid import Grid
-from transforms.mapcube import finished_blocks, open_map_cube, write_core
+from transforms.mapcube import (
+    finished_blocks,
+    map_cube_url,
+    map_shard,
+    open_map_cube,
+    write_core,
+)
 from transforms.measure import measured
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import prepare_block
 from transforms.plan import pair_requests, plan_tile, write_plan
 from transforms.product import ProductGrid
 from transforms.publish import publish_collection, publish_tile
+from transforms.seal import seal_url
 from transforms.sources import open_source
 
 # Blocks of 128 px, tiles of 2 x 2 blocks; the region lies over the border of zones 31 and 32.
@@ -76,9 +89,7 @@ def run_in_a_loop(run: RunConfig) -> None:
         write_plan(run.out, tile, requests)
         cube = open_chip_cube(run.out, tile, run.grid, run.inputs)
         for request in pair_requests(requests):
-            (pair, shift), *_ = measured(
-                run.out, request, run.grid, run.rule, source, run.options
-            )
+            (pair, shift), *_ = measured(run.out, request, run.grid, run.rule, source, run.options)
             for key in request.blocks:
                 chips = prepare_block(
                     key, pair, run.target, run.grid, source.read, run.options, shift
@@ -164,11 +175,12 @@ def test_resume_fetches_only_what_is_missing(loop, make_run, tmp_path):
     run = make_run(out)
     tile = run.tiles()[0]
     key = sorted(finished_chips(run.out, tile, run.grid))[0]
-    number = run.grid.block_number(key)
     # As a killed job leaves it: pixels of one block without their mark of completion, its map
     # missing, and a half-written file that was never renamed.
-    os.remove(out / "chips" / f"{tile.path}.zarr" / "quality" / "c" / str(number) / "0" / "0")
-    lulc = out / "maps" / f"{tile.path}.zarr" / "lulc" / "c" / str(key.row) / str(key.col)
+    os.remove(seal_url(chip_cube_url(run.out, tile), key))
+    maps = map_cube_url(run.out, tile)
+    os.remove(seal_url(maps, key))
+    lulc = f"{maps}/{map_shard('lulc', key)}"
     os.rename(lulc, f"{lulc}.partial")
     for item in out.glob("product/*/*.json"):
         os.remove(item)

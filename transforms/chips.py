@@ -2,7 +2,7 @@
 
 Chips are self-contained (halo included): reading one is one range request per array, and never
 touches a neighbour. The chips of block number n stand at positions n * chips_in_block and up.
-`quality` is written last: its shard marks the block as complete.
+A block's seal (`transforms/seal.py`) is written last: it marks the block as complete.
 """
 
 from __future__ import annotations
@@ -14,21 +14,11 @@ import numpy as np
 from model.inputs import InputSpec
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.pixels.chip import AGE_UNKNOWN, CLOUD_UNKNOWN, Chips, Quality
-from transforms.store import (
-    ArraySpec,
-    check_attributes,
-    create_cube,
-    join,
-    list_shards,
-    open_array,
-    open_group,
-)
+from transforms.seal import open_sealed, sealed_blocks
+from transforms.store import ArraySpec, check_attributes, create_cube, join, open_array
 
 if TYPE_CHECKING:
     import zarr
-
-LAST = "quality"
-"""The array written last."""
 
 
 def chip_cube_url(root: str, tile: TileIndex) -> str:
@@ -68,7 +58,7 @@ def chip_arrays(grid: Grid, inputs: InputSpec) -> dict[str, ArraySpec]:
     arrays["age"] = values("int16", AGE_UNKNOWN, "sensor", units="days", sensors=list(sets))
     arrays["shift"] = values("float32", float("nan"), "axis", units="px", axes=["dy", "dx"])
     flags = {flag.name.lower(): flag.value for flag in Quality}
-    arrays[LAST] = pixels(0, "uint8", nothing, flag_masks=flags)
+    arrays["quality"] = pixels(0, "uint8", nothing, flag_masks=flags)
     return arrays
 
 
@@ -86,20 +76,34 @@ def create_chip_cube(root: str, tile: TileIndex, grid: Grid, inputs: InputSpec) 
 def open_chip_cube(root: str, tile: TileIndex, grid: Grid, inputs: InputSpec) -> zarr.Group:
     """Raises FileNotFoundError where there is none, ValueError where it holds something else."""
     url = chip_cube_url(root, tile)
-    cube = open_group(url, "r+")
+
+    def block_of(name: str, index: tuple[int, ...]) -> tuple[int, int]:
+        return divmod(index[0], grid.blocks_per_tile)
+
+    cube = open_sealed(url, tile, block_of)
     check_attributes(url, dict(cube.attrs), chip_attributes(grid, inputs))
     return cube
 
 
 def finished_chips(root: str, tile: TileIndex, grid: Grid) -> set[BlockKey]:
     """Blocks that are complete in a tile's chip cube, by one listing."""
-    shards = list_shards(chip_cube_url(root, tile), LAST)
-    rows = {divmod(shard[0], grid.blocks_per_tile) for shard in shards}
-    return {BlockKey(tile.zone, tile.x, tile.y, row, col) for row, col in rows}
+    return sealed_blocks(chip_cube_url(root, tile), tile, grid.blocks_per_tile)
+
+
+def chip_shards(grid: Grid, inputs: InputSpec, key: BlockKey) -> dict[str, str]:
+    """By array: name in the cube of the one shard that is a block's."""
+    number = str(grid.block_number(key))
+    return {
+        name: "/".join([name, "c", number, *"0" * (len(spec.shape) - 1)])
+        for name, spec in chip_arrays(grid, inputs).items()
+    }
 
 
 def write_chips(cube: zarr.Group, grid: Grid, inputs: InputSpec, key: BlockKey, chips: Chips):
-    """Write one block: one whole shard per array, `quality` last.
+    """Write one block: one whole shard per array, its seal last.
+
+    Args:
+      cube: from `open_chip_cube`.
 
     Raises:
       ValueError: an array of the block does not fit the cube; nothing of the block is written.
@@ -112,17 +116,23 @@ def write_chips(cube: zarr.Group, grid: Grid, inputs: InputSpec, key: BlockKey, 
                 f"block {key}: {name} is {got.dtype} {got.shape}, its chip cube takes "
                 f"{spec.dtype} {expected}"
             )
-    where = _chips_of(grid, key)
+    where = chips_of(grid, key)
     for name in specs:
         open_array(cube, name)[where] = getattr(chips, name)
+    cube.store.seal(key, chip_shards(grid, inputs, key).values())
 
 
 def read_chips(cube: zarr.Group, grid: Grid, key: BlockKey) -> Chips:
-    """The chips of one block."""
-    where = _chips_of(grid, key)
+    """The chips of one block, as they were sealed.
+
+    Raises:
+      Damaged: a shard is missing, or is not the one that was written.
+    """
+    where = chips_of(grid, key)
     return Chips(**{name: np.asarray(cube[name][where]) for name in Chips._fields})
 
 
-def _chips_of(grid: Grid, key: BlockKey) -> slice:
+def chips_of(grid: Grid, key: BlockKey) -> slice:
+    """Where a block's chips stand in the arrays of its cube."""
     first = grid.block_number(key) * grid.chips_in_block
     return slice(first, first + grid.chips_in_block)

@@ -1,7 +1,7 @@
 """Map cubes: the classified layers of one tile at rest, one Zarr group per tile.
 
-One shard is one block's core, so that every block has one writer and whole shards only. The shard
-of `lulc` is written last: a block is finished when it exists.
+One shard is one block's core, so that every block has one writer and whole shards only. A block's
+seal (`transforms/seal.py`) is written last: it marks the block as complete.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from model.legend import Legend
 from transforms import cf, store
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS, Layer
+from transforms.seal import SealedStore, open_sealed, sealed_blocks
 
 if TYPE_CHECKING:
     import zarr
-
-COMPLETION_LAYER = "lulc"
 
 
 class MapCube(NamedTuple):
@@ -29,6 +28,7 @@ class MapCube(NamedTuple):
     tile: TileIndex
     attributes: dict[str, Any]
     arrays: dict[str, zarr.Array]  # by layer name, each (y, x) of the tile's map
+    seals: SealedStore
 
 
 def map_cube_url(root: str, tile: TileIndex) -> str:
@@ -50,10 +50,8 @@ def create_map_cube(
       attributes: what the map was made from (target date, checkpoint digest, ...), JSON.
 
     Raises:
-      ValueError: the cube exists and was made with other attributes; `lulc` is not a layer.
+      ValueError: the cube exists and was made with other attributes.
     """
-    if COMPLETION_LAYER not in {layer.name for layer in layers}:
-        raise ValueError(f"map cube {tile}: got layers without {COMPLETION_LAYER!r}; add it")
     geobox = grid.tile_geobox(tile)
     chunk, shard = (grid.core_size,) * 2, (grid.block_core_size,) * 2
     arrays = cf.coordinate_arrays(geobox) | {
@@ -88,15 +86,19 @@ def open_map_cube(root: str, tile: TileIndex, grid: Grid) -> MapCube:
       ValueError: the cube was made on another grid.
     """
     url = map_cube_url(root, tile)
-    group = store.open_group(url, "r+")
+
+    def block_of(name: str, index: tuple[int, ...]) -> tuple[int, int] | None:
+        return None if name in ("y", "x") else index
+
+    group = open_sealed(url, tile, block_of)
     attributes = dict(group.attrs)
     store.check_attributes(url, attributes, {"grid": asdict(grid), "tile": str(tile)})
     arrays = {name: store.open_array(group, name) for name in attributes["layers"]}
-    return MapCube(tile, attributes, arrays)
+    return MapCube(tile, attributes, arrays, group.store)
 
 
 def write_core(cube: MapCube, grid: Grid, key: BlockKey, layers: dict[str, np.ndarray]) -> None:
-    """Write the layers of one block, a whole shard each, the completion layer last.
+    """Write the layers of one block, a whole shard each, and its seal last.
 
     Args:
       layers: by name, each (y, x) of the block's core, dtype and nodata as in `LAYERS`.
@@ -118,19 +120,19 @@ def write_core(cube: MapCube, grid: Grid, key: BlockKey, layers: dict[str, np.nd
                 f"expected {expected}"
             )
     core = grid.core(key)
-    for name in sorted(layers, key=lambda name: name == COMPLETION_LAYER):
-        cube.arrays[name][core] = layers[name]
+    for name, pixels in layers.items():
+        cube.arrays[name][core] = pixels
+    cube.seals.seal(key, [map_shard(name, key) for name in layers])
+
+
+def map_shard(layer: str, key: BlockKey) -> str:
+    """Name in its cube of the shard that is a block's."""
+    return f"{layer}/c/{key.row}/{key.col}"
 
 
 def finished_blocks(root: str, tile: TileIndex, grid: Grid) -> set[BlockKey]:
     """Blocks of a tile whose map is complete, by one listing; none where there is no cube."""
-    shards = store.list_shards(map_cube_url(root, tile), COMPLETION_LAYER)
-    inside = range(grid.blocks_per_tile)
-    return {
-        BlockKey(tile.zone, tile.x, tile.y, row, col)
-        for row, col in shards
-        if row in inside and col in inside
-    }
+    return sealed_blocks(map_cube_url(root, tile), tile, grid.blocks_per_tile)
 
 
 class MapReader:

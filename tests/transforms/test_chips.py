@@ -66,7 +66,7 @@ def test_a_block_that_does_not_fit_writes_nothing(root):
     assert (read_chips(cube, GRID, KEYS[0]).optical == 0).all()
 
 
-def test_quality_is_written_last(root):
+def test_the_seal_is_written_last(root):
     cube = open_chip_cube(root, TILE, GRID, INPUTS)
     torn = block(0)
     # A writer that dies on the way has not marked its block: here on the last array before.
