@@ -39,11 +39,12 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
             f"{', '.join(absent)} not installed; the viewer needs: pip install 'cloudlulc[view]'"
         )
     import webbrowser
+    from contextlib import suppress
 
     from pipeline.arguments import absolute
     from pipeline.progress import say
     from pipeline.viewer.products import open_products
-    from pipeline.viewer.server import HOST, listen, serve
+    from pipeline.viewer.server import HOST, listen, viewer_server
 
     products = open_products([absolute(url) for url in args.products])
     for product in products.values():
@@ -58,5 +59,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         say("Stop with Ctrl-C.")
         if not args.no_browser:
             webbrowser.open(address)
-        serve(products, listener)
+        # uvicorn ends in good order and then passes Ctrl-C on.
+        with suppress(KeyboardInterrupt):
+            viewer_server(products).run(sockets=[listener])
     return EXIT_OK

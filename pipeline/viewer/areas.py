@@ -95,7 +95,7 @@ def _count(url: str, box: Bounds, wanted: int) -> tuple[dict[int, float], int]:
 
     with open_cog(url) as cog:
         factors = [1, *cog.overviews(1)]
-        epsg, resolution, left, top = cog.crs.to_epsg(), cog.res[0], *cog.transform * (0, 0)
+        epsg, resolution, (left, _, _, top) = cog.crs.to_epsg(), cog.res[0], cog.bounds
     level = next((i for i, f in enumerate(factors) if f >= wanted), len(factors) - 1)
     with open_cog(url, **({"OVERVIEW_LEVEL": level - 1} if level else {})) as cog:
         # An overview's pixels begin at the corner and are whole multiples, but for the last ones.

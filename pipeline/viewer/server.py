@@ -12,6 +12,7 @@ from pipeline.viewer.products import Product
 from transforms.layers import LAYERS
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
 STATIC = Path(__file__).parent / "static"
@@ -154,10 +155,11 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def serve(products: dict[str, Product], listener: socket.socket) -> None:
-    """Serve until Ctrl-C."""
+def viewer_server(products: dict[str, Product]) -> uvicorn.Server:
+    """A server of these products, yet to be run on a socket."""
     import rio_tiler.mosaic  # noqa: F401, takes seconds: not while the first tile is waited for
     import uvicorn
 
-    config = uvicorn.Config(viewer_app(products), log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(
+        uvicorn.Config(viewer_app(products), log_level="warning", access_log=False)
+    )

@@ -25,11 +25,7 @@ _AGE_COLORS = (
     *((254, 224, 144), (253, 174, 97), (244, 109, 67), (215, 48, 39)),
 )
 
-_AGE_LABELS = (
-    *("more than 10 days before", "6–10 days before", "3–5 days before", "1–2 days before"),
-    "on the day",
-    *("1–2 days after", "3–5 days after", "6–10 days after", "more than 10 days after"),
-)
+_AGE_LABELS = (">10", "6–10", "3–5", "1–2", "0", "1–2", "3–5", "6–10", ">10")
 
 _TITLES = {
     "lulc": "Land cover",
@@ -61,6 +57,7 @@ def legend(layer: str) -> dict[str, Any]:
     entries = zip(_AGE_LABELS, _AGE_COLORS, strict=True)
     return about | {
         "kind": "intervals",
+        "ends": ["days before the target date", "days after it"],
         "entries": [{"label": label, "color": _hex(color)} for label, color in entries],
     }
 

@@ -1,6 +1,6 @@
 // The legend of each layer that is shown; classes have theirs in the table of areas.
 
-import { element, swatch } from "./elements.js";
+import { element } from "./elements.js";
 
 export function showLegends(box, layers, names) {
   const shown = [...new Set(names)].filter((name) => layers[name].kind !== "classes");
@@ -9,7 +9,7 @@ export function showLegends(box, layers, names) {
 }
 
 function legend(about) {
-  const body = about.kind === "ramp" ? ramp(about.stops) : intervals(about.entries);
+  const body = about.kind === "ramp" ? ramp(about.stops) : intervals(about);
   return element("div", { className: "legend" },
     element("h2", {}, about.title), element("p", {}, `${about.description}.`), ...body);
 }
@@ -25,7 +25,12 @@ function ramp(stops) {
   return [bar, element("div", { className: "bar-labels" }, ...labels)];
 }
 
-function intervals(entries) {
-  const rows = entries.map((e) => element("li", {}, swatch(e.color), e.label));
-  return [element("ul", { className: "swatches" }, ...rows)];
+function intervals({ entries, ends }) {
+  const bins = element("div", { className: "bins" });
+  for (const { label, color } of entries) {
+    const bin = element("span", {}, element("i"), label);
+    bin.firstChild.style.background = color;
+    bins.append(bin);
+  }
+  return [bins, element("div", { className: "bar-labels" }, ...ends.map((text) => element("span", {}, text)))];
 }
