@@ -1,4 +1,4 @@
-"""Real observations for the training set: cloudy series and cloud decks.
+"""Real observations for the training set: cloudy series, a clear scene, cloud decks.
 
 None of these places is scored by `score_real.py`. Bands that a source lacks are left as nodata.
 """
@@ -14,12 +14,30 @@ from rasterio.enums import Resampling
 from scipy.ndimage import zoom
 
 from model.inputs import INPUTS
+from model.layout import BUILT, CROP, FOREST, WATER
 from model.legend import IGNORE_INDEX, crosswalk
+from model.render import IMAGE_BANDS
 
 BANDS = INPUTS.optical.names
 # WorldCereal's legend of the series' LC layer -> class index.
 _SERIES_TO_LULC6 = {11: 5, 13: 2, 60: 4}
 _CLEAR = (4, 5, 6)  # scene classification: vegetation, soil, water
+
+
+# The clear scene T48QUE (Indochina, 2020-02-23), outlined by eye, px: (left, top, right, bottom).
+_VILLAGES = (
+    (159, 254, 200, 300), (165, 300, 215, 362), (88, 442, 157, 500), (181, 2, 225, 25),
+    (668, 125, 737, 210), (705, 186, 737, 293), (759, 100, 818, 142), (615, 0, 646, 44),
+    (769, 181, 803, 225), (598, 396, 661, 416), (891, 367, 928, 416), (859, 435, 876, 489),
+    (823, 504, 862, 534), (534, 504, 558, 563), (893, 460, 925, 499), (44, 754, 88, 779),
+    (78, 774, 157, 813), (112, 749, 166, 779), (995, 800, 1038, 850), (1020, 780, 1068, 815),
+    (742, 629, 757, 676), (808, 563, 840, 595), (632, 1040, 656, 1068),
+)  # fmt: skip
+_MARSHES = (
+    (298, 60, 534, 460), (534, 60, 590, 190), (386, 705, 435, 808), (200, 876, 270, 955),
+    (345, 612, 381, 830),
+)  # fmt: skip
+_PADDIES = (190, 640, 480, 1068)
 
 
 class Series(NamedTuple):
@@ -91,14 +109,53 @@ def series_sample(
     return cloudy, clear, sar, label
 
 
+def read_clear_scene(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """T48QUE: bands of `IMAGE_BANDS` (7, y, x) float32, every pixel's likely class, the sure ones.
+
+    Classes follow from indices and the outlines above: water, dark closed forest, houses and roads
+    inside villages, paddies, and what is bare in a land of fields. What may be either (young
+    plantations, marsh, gardens) is 255 in the last array.
+    """
+    (folder,) = (data / "optical" / "majortom_s2l2a").glob("*/*/*T48QUE*")
+    image = np.maximum(_at_10m(folder, IMAGE_BANDS), 10.0)
+    bands = dict(zip(IMAGE_BANDS, image, strict=True))
+    green, red, nir, swir = (bands[b] for b in ("B03", "B04", "B08", "B11"))
+    ndvi = (nir - red) / (nir + red)
+    wet = (green - swir) / (green + swir)
+
+    def within(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+        inside = np.zeros(red.shape, bool)
+        for left, top, right, bottom in boxes:
+            inside[top:bottom, left:right] = True
+        return inside
+
+    village, marsh, paddy = within(*_VILLAGES), within(*_MARSHES), within(_PADDIES)
+    water = (wet > 0.1) & (ndvi < 0.2)
+    likely = np.select([water, village & (ndvi < 0.5), ndvi > 0.5], [WATER, BUILT, FOREST], CROP)
+    likely[paddy & ~water] = CROP
+    sure = np.full(red.shape, IGNORE_INDEX, np.uint8)
+    field = (ndvi < 0.4) & (swir > 2000) & ~village & ~paddy
+    sure[field | (paddy & (ndvi > 0.45))] = CROP
+    sure[(ndvi > 0.6) & (green < 650) & ~paddy] = FOREST
+    sure[village & (ndvi < 0.5)] = BUILT
+    sure[village & (ndvi >= 0.5)] = IGNORE_INDEX
+    sure[marsh] = IGNORE_INDEX
+    sure[(wet > 0.25) & (ndvi < 0.1)] = WATER
+    return image, likely.astype(np.uint8), sure
+
+
+def _at_10m(folder: Path, bands: tuple[str, ...]) -> np.ndarray:
+    layers = []
+    for band in bands:
+        with rasterio.open(folder / f"{band}.tif") as file:
+            layers.append(file.read(1, out_shape=(1068, 1068), resampling=Resampling.bilinear))
+    return np.stack(layers).astype(np.float32)
+
+
 def read_decks(data: Path) -> list[np.ndarray]:
     """Real scenes that are cloud all over: (12, y, x) float32, reflectance x 1e4."""
     (africa,) = (data / "optical" / "majortom_s2l2a").glob("0U/*/*T33NZA*")
-    bands = []
-    for band in BANDS:
-        with rasterio.open(africa / f"{band}.tif") as file:
-            bands.append(file.read(1, out_shape=(1068, 1068), resampling=Resampling.bilinear))
     with rasterio.open(data / "optical" / "hydro" / "patch_1.tif") as file:
         cumulus = file.read()[:, :, 64:192]  # the rest of it is sea
     # Baseline N0400 and later carry an offset of 1000.
-    return [np.maximum(a.astype(np.float32) - 1000, 1) for a in (np.stack(bands), cumulus)]
+    return [np.maximum(a.astype(np.float32) - 1000, 1) for a in (_at_10m(africa, BANDS), cumulus)]

@@ -8,7 +8,8 @@ labels). Nothing rendered is an observation: labels and spectra are real, their 
 the backscatter are not. Places are split by groups of neighbouring images and pixels, so that val
 and test are drawn from places that train never saw. `--real` of the train samples are no
 renderings but mosaics of `series/` (real Sentinel-1 and -2 of every cloud cover with crop
-declarations), and a part of the cloudy images shows real cloud decks (`optical/`).
+declarations), `--scene` are crops of a real clear scene with rendered backscatter, and a part of
+the cloudy images shows real cloud decks (`optical/`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pandas as pd
 import rasterio
 from rasterio.windows import Window
 
-from benchmarks.real_patches import read_decks, read_series, series_sample
+from benchmarks.real_patches import read_clear_scene, read_decks, read_series, series_sample
 from model.clouds import simulate_clouds
 from model.inputs import INPUTS, SENTINEL2_L2A
 from model.layout import BARREN, BUILT, CROP, FOREST, GRASS, WATER, layout
@@ -176,6 +177,7 @@ class Material:
         self.weight = weight / weight.sum()
         self.crops = read_tile_crops(data / "labels", rng, 60)
         self.decks = read_decks(data)
+        self.scene = read_clear_scene(data)
 
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
         recipe = rng.uniform()
@@ -203,6 +205,14 @@ class Material:
         there = drawn.label != IGNORE_INDEX
         return Sample(*(np.where(there, b, a) for a, b in zip(sample, drawn, strict=True)))
 
+    def of_scene(self, size: int, rng: np.random.Generator) -> Sample:
+        """A crop of the real clear scene, with backscatter of the likes of its pixels."""
+        image, likely, sure = self.scene
+        y, x = (int(rng.integers(n - size + 1)) for n in likely.shape)
+        window = (..., slice(y, y + size), slice(x, x + size))
+        sample = render_image(image[window], likely[window], self.known, rng, 1)
+        return sample._replace(label=sure[window])
+
     def under_deck(self, optical: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A crop of a real cloud deck over an image (12, y, x) uint16, nearly opaque."""
         deck = self.decks[rng.integers(len(self.decks))]
@@ -221,9 +231,10 @@ def _crop(image: np.ndarray, label: np.ndarray, side: int, rng: np.random.Genera
 
 
 def render(
-    data: Path, out: Path, split: str, numbers: range, size: int, seed: int, real: int
+    data: Path, out: Path, split: str, numbers: range, size: int, seed: int, real: int, scene: int
 ) -> list[dict]:
-    """Writes samples of one split, the first `real` of them real; returns their rows of its CSV."""
+    """Writes samples of one split, of which the first `real` are of the series and the next `scene`
+    of the clear scene; returns their rows of the split's CSV."""
     material = Material(data, split)
     places = [read_series(folder) for folder in sorted((data / "series").iterdir())]
     rows = []
@@ -232,7 +243,8 @@ def render(
         if number < real:
             cloudy, optical, sar, label = series_sample(places, size, rng)
         else:
-            sample = material.sample(size, rng)
+            of_scene = number < real + scene
+            sample = material.of_scene(size, rng) if of_scene else material.sample(size, rng)
             optical, sar = observe(sample, rng)
             label, cloudy, how = sample.label, optical, rng.uniform()
             if how < 0.2:
@@ -273,6 +285,7 @@ def main() -> None:
     for split, count in (("train", 2000), ("val", 200), ("test", 100)):
         parser.add_argument(f"--{split}", type=int, default=count, help="samples")
     parser.add_argument("--real", type=int, default=0, help="of the train samples, from series/")
+    parser.add_argument("--scene", type=int, default=0, help="of the train samples, from T48QUE")
     parser.add_argument("--size", type=int, default=128, help="pixels per side")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
@@ -280,13 +293,12 @@ def main() -> None:
     (args.out / "split").mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         count = getattr(args, split)
-        real = args.real if split == "train" else 0
+        taken = (args.real, args.scene) if split == "train" else (0, 0)
         edges = np.linspace(0, count, args.workers + 1).astype(int)
+        common = args.data, args.out, split
         with ProcessPoolExecutor(args.workers) as pool:
             parts = [
-                pool.submit(
-                    render, args.data, args.out, split, range(a, b), args.size, args.seed, real
-                )
+                pool.submit(render, *common, range(a, b), args.size, args.seed, *taken)
                 for a, b in zip(edges[:-1], edges[1:], strict=True)
             ]
             rows = [row for part in parts for row in part.result()]

@@ -17,6 +17,8 @@ from model.legend import IGNORE_INDEX
 
 UNKNOWN_CLOUD = 255.0
 """Value of `TrainingSample.clouded` where nobody knows, or where there is no optical image."""
+THIN = 3.0
+"""What is seen through cloud of opacity a is believed as far as (1 - a) ** THIN."""
 _SAR_NODATA = INPUTS.sar.nodata
 
 
@@ -24,10 +26,10 @@ class Augmentation(NamedTuple):
     """How far a training sample may stray from its patch; probabilities and spreads."""
 
     simulate: float = 0.65  # clouds simulated over the clear image instead of the cloudy image
-    no_optical: float = 0.12
-    no_sar: float = 0.07
+    no_optical: float = 0.15
+    no_sar: float = 0.2
     no_60m: float = 0.2  # B01 and B09 missing
-    few_bands: float = 0.05  # one to six bands missing
+    few_bands: float = 0.1  # one to six bands missing
     footprint: float = 0.3  # only a rectangle holds data, as where a scene ends inside a chip
     gain: float = 0.05  # of the whole image and of each band
     offset: float = 60.0  # reflectance x 1e4, each band
@@ -68,14 +70,15 @@ def training_sample(
     if rng.uniform() < how.simulate:
         ground = _regain(cut(patches.clear), rng, how)
         under = simulate_clouds(ground, rng, rng.uniform())
-        optical, clouded = under.optical, np.maximum(under.cloud, under.shadow)
+        optical = under.optical
+        clouded = np.maximum(1.0 - (1.0 - under.cloud) ** THIN, under.shadow)
     else:
         optical = _regain(cut(patches.cloudy), rng, how)
         ground = np.zeros_like(optical)
         clouded = np.full(label.shape, UNKNOWN_CLOUD, np.float32)
     sar = _respeckle(cut(patches.sar), rng, how)
 
-    gone = rng.uniform()
+    gone = rng.uniform() if (sar != _SAR_NODATA).any() else 1.0
     if gone < how.no_optical:
         optical = np.zeros_like(optical)
         clouded = np.full(label.shape, UNKNOWN_CLOUD, np.float32)

@@ -204,6 +204,22 @@ def test_modalities_drop_out_at_their_rate_and_never_together(patches):
     assert 0.12 < no_60m.mean() < 0.35
 
 
+def test_a_patch_without_sar_keeps_its_optical_image(patches):
+    alone = patches._replace(sar=np.full_like(patches.sar, -32768))
+    how = UNCHANGED._replace(no_optical=0.9)
+    for seed in range(8):
+        sample = training_sample(alone, 0, 64, np.random.default_rng(seed), how)
+        assert sample.optical.any()
+
+
+def test_what_thin_cloud_hides_is_believed_less_than_its_opacity_says(patches):
+    how = UNCHANGED._replace(simulate=1.0)
+    some = [training_sample(patches, 0, 64, np.random.default_rng(s), how) for s in range(12)]
+    clouded = np.stack([s.clouded for s in some])
+    assert clouded.min() == 0 and clouded.max() <= 1
+    assert 0.1 < ((clouded > 0.5) & (clouded < 0.95)).mean()
+
+
 def test_changes_of_gain_and_speckle_keep_nodata(make, tmp_path):
     def with_gap(a):
         a[:, :8] = 0
