@@ -61,6 +61,7 @@ def run_from(args: argparse.Namespace) -> RunConfig:
             inputs=args.inputs,
         ),
         "product": product_grid(run.product, args),
+        "keep_outside": args.keep_outside,
         "max_requests": args.max_requests,
     }
     run = changed(run, **wanted)

@@ -31,8 +31,15 @@ COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
     "info": ("what a run or a checkpoint holds; or: info regions", "info"),
     "view": ("products on a local web map", "view"),
     "inspect": ("what the pixels of scenes say of their metadata", "inspect"),
+    "overview": ("a product at 100 m and 1 km, and in one piece for GDAL and QGIS", "overview"),
+    "merge": ("one product from those of several dates", "merge"),
+    "change": ("what changed between two dated products: rasters and a table of areas", "change"),
+    "clean": ("remove the chips of a run whose product is final", "clean"),
     "train": ("train the network on a CloudLULC-Set folder", "train"),
     "evaluate": ("score a checkpoint or a product on a CloudLULC-Set folder", "evaluate"),
+    "dataset": ("make a CloudLULC-Set folder from imagery and a land-cover product", "dataset"),
+    "assess": ("accuracy and areas by a random sample that people interpret", "assess"),
+    "agree": ("where a product and another land-cover map agree", "agree"),
 }
 """Name of a command: what it is for, and its module in `pipeline.commands`."""
 

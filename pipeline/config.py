@@ -60,6 +60,7 @@ class RunConfig:
       grid: processing grid.
       options: of the pixel arithmetic.
       product: grid of the product.
+      keep_outside: whether the product shows what was mapped outside of the region's polygon.
       max_requests: scenes' blocks fetched at a time, over all workers.
       max_failed: failed keys up to which a job still counts as done.
       device: "cpu" or "cuda".
@@ -76,6 +77,7 @@ class RunConfig:
     grid: Grid = field(default_factory=Grid)
     options: PixelOptions = field(default_factory=PixelOptions)
     product: ProductGrid = field(default_factory=ProductGrid)
+    keep_outside: bool = False
     max_requests: int = 16
     max_failed: int = 0
     device: str = "cpu"
@@ -91,6 +93,14 @@ class RunConfig:
             raise ValueError(
                 f"max-requests, max-failed: got {self.max_requests} and {self.max_failed}, "
                 "expected 1 or more, and 0 or more"
+            )
+        coarser = self.grid.resolution / 2 / self.product.metres
+        if coarser > 1:
+            raise ValueError(
+                f"product-resolution: got {self.product.resolution:g} in EPSG:{self.product.epsg}, "
+                f"about {self.product.metres:.2g} m, and the map's pixels have "
+                f"{self.grid.resolution} m: finer than half of that shows nothing more; choose "
+                f"{self.product.resolution * coarser:.2g} or more"
             )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads: got {self.threads}, expected 1 or more")
@@ -137,7 +147,8 @@ class RunConfig:
             checkpoint_digest=self.checkpoint_digest,
             version=pipeline.__version__,
         )
-        return Publication(self.out, self.region.geometry, self.grid, run, self.checkpoint)
+        where = self.out, self.region.geometry, self.grid
+        return Publication(*where, run, self.checkpoint, self.keep_outside)
 
     def tiles_to_publish(self) -> list[ProductTile]:
         """Product tiles with map blocks that they do not show yet."""
@@ -163,6 +174,7 @@ class RunConfig:
             "grid": vars(self.grid).copy(),
             "options": vars(self.options).copy(),
             "product": vars(self.product).copy(),
+            "keep_outside": self.keep_outside,
             "legend": self.legend.name,
             "software": f"cloudlulc {pipeline.__version__}",
         }
@@ -259,6 +271,7 @@ def _from_dict(d: dict, out: str) -> RunConfig:
         grid=Grid(**d["grid"]),
         options=PixelOptions(**d["options"]),
         product=ProductGrid(**d["product"]),
+        keep_outside=d["keep_outside"],
     )
 
 

@@ -17,15 +17,15 @@ from pipeline.progress import progress
 from pipeline.runners import beam_options, runner_of
 from pipeline.watchdog import watched
 from transforms.chips import create_chip_cube, finished_chips
-from transforms.classify import load_checkpoint
+from transforms.classify import load_checkpoint, unclassified
 from transforms.failures import read_failures
 from transforms.layers import choose_layers
-from transforms.mapcube import create_map_cube, finished_blocks
+from transforms.mapcube import create_map_cube, finished_blocks, ingested_blocks
 from transforms.plan import plan_url, read_plan
 from transforms.product import collection_url, item_url
 from transforms.publish import publish_collection
 from transforms.scene import ImagerySource
-from transforms.store import exists
+from transforms.store import exists, join, remove
 
 JOBS = ("ingest", "classify", "mosaic")
 
@@ -111,16 +111,33 @@ def left(run: RunConfig, job: str) -> int:
         return len(run.tiles_to_publish())
     count = 0
     for tile in run.tiles():
-        chips = finished_chips(run.out, tile, run.grid)
         if job == "classify":
-            count += len(chips - finished_blocks(run.out, tile, run.grid))
+            count += len(unclassified(tile, run.out, run.grid))
         elif exists(plan_url(run.out, tile)):
             planned = read_plan(run.out, tile)["blocks"]
-            have = {str(key) for key in chips}
+            have = {str(key) for key in ingested_blocks(run.out, tile, run.grid)}
             count += sum(any(pair.values()) and name not in have for name, pair in planned.items())
         else:
             count += sum(1 for _ in run.grid.blocks(tile, run.region.geometry))
     return count
+
+
+def clean(run: RunConfig) -> None:
+    """Remove the chip cubes of a run whose product is final.
+
+    They are what takes most room. Maps, plans and the product stay; a run that is started again
+    finds its blocks mapped and fetches none of them.
+
+    Raises:
+      ValueError: the product is not complete.
+    """
+    if not is_finished(run):
+        todo = ", ".join(f"{job}: {left(run, job)}" for job in JOBS)
+        raise ValueError(
+            f"{run.out}: the product is not complete (left to do: {todo}), and its chips are "
+            f"needed for the rest; finish it with: cloudlulc run --out {run.out}"
+        )
+    remove(join(run.out, "chips"))
 
 
 def nothing_to_do(job: str, run: RunConfig) -> JobReport:

@@ -70,6 +70,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="product pixel in CRS units (default: 1/12000 degree, or 10 m)",
     )
+    how.add_argument(
+        "--keep-outside",
+        action="store_true",
+        default=None,
+        help="show what was mapped outside of the region's polygon, too (default: nodata there)",
+    )
     run = parser.add_argument_group("how to execute it")
     run.add_argument("--max-requests", type=int, help="blocks fetched at a time (default: 16)")
     run.add_argument(

@@ -28,6 +28,7 @@ RUN_OPTIONS = {
     "no_harmonise": bool,
     "product_epsg": int,
     "product_resolution": float,
+    "keep_outside": bool,
     "max_requests": int,
     "max_failed": int,
     "device": str,

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from planet import micro_checkpoint
 from model import checkpoint
 from model.predict import Predictor
 from pipeline import launch
+from pipeline.cli import main
 from pipeline.config import RunConfig, file_digest
+from pipeline.due import forget
 from pipeline.region import Region
 from transforms.chips import (
     chip_cube_url,
@@ -190,6 +193,36 @@ def test_resume_fetches_only_what_is_missing(loop, make_run, tmp_path):
     assert (reports[1].todo, reports[1].done) == (1, 1)
     os.remove(f"{lulc}.partial")
     assert differing(content(out), loop[1]) == []
+
+
+class Deaf:
+    """A source that is never asked."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"{name}: nothing was to be fetched")
+
+
+def test_a_cleaned_run_stays_finished_and_fetches_what_is_taken_back_alone(loop, tmp_path):
+    out = tmp_path / "cleaned"
+    shutil.copytree(loop[0].out, out)
+    run = replace(loop[0], out=str(out))
+    item = next(out.glob("product/*/*.json"))
+    os.rename(item, f"{item}.away")
+    assert main(["clean", str(out)]) == 2 and (out / "chips").exists()
+    os.rename(f"{item}.away", item)
+    assert main(["clean", str(out)]) == 0 and not (out / "chips").exists()
+    launch.check(run, Deaf())
+    launch.start(run)
+    assert [launch.execute(job, run, Deaf(), []).todo for job in launch.JOBS] == [0, 0, 0]
+    kept = {n: data for n, data in loop[1].items() if not n.startswith("chips/")}
+    assert differing(content(out), kept) == []
+
+    key = min(run.blocks())
+    forget(run, (key,))
+    reports = run_with_beam(run)
+    assert [report.done for report in reports[:2]] == [1, 1]
+    again = {n: data for n, data in content(out).items() if not n.startswith("chips/")}
+    assert differing(again, kept) == []
 
 
 @pytest.mark.parametrize("sensor", ["sentinel-1", "sentinel-2"])

@@ -66,7 +66,7 @@ def layer_attributes(layer: Layer, legend: Legend) -> dict[str, Any]:
     }
     if layer.unit:
         attributes["units"] = layer.unit
-    if layer.name == "lulc":
+    if layer.classes:
         classes = sorted(legend.classes, key=lambda c: c.code)
         attributes |= {
             "flag_values": [NODATA_CODE, *(c.code for c in classes)],

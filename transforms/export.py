@@ -7,14 +7,17 @@ creation: same inputs, same bytes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from xml.etree import ElementTree
 
 from model.legend import NODATA_CODE, Legend
 from transforms import cf, store
 from transforms.grid import GeoBox
 from transforms.layers import Layer
 from transforms.mosaic import Window
+from transforms.product import ProductTile, cog_url, zarr_url
 
 ZARR_CHUNK = 512
 ZARR_SHARD = 2048
@@ -71,15 +74,16 @@ def write_zarr(
     store.write_json(document, store.read_json(document))
 
 
-def read_zarr(url: str, layer: Layer) -> Iterator[Window]:
-    """The windows of one layer of a product's Zarr group, one per shard."""
-    array = store.open_group(url, "r")[layer.name]
-    height, width = array.shape
+def read_zarr(url: str, names: Sequence[str]) -> Iterator[Window]:
+    """The windows of some layers of a product's Zarr group, one per shard."""
+    group = store.open_group(url, "r")
+    arrays = {name: group[name] for name in names}
+    height, width = arrays[names[0]].shape
     for top in range(0, height, ZARR_SHARD):
         for left in range(0, width, ZARR_SHARD):
             rows = slice(top, min(top + ZARR_SHARD, height))
             cols = slice(left, min(left + ZARR_SHARD, width))
-            yield Window(rows, cols, {layer.name: array[rows, cols]})
+            yield Window(rows, cols, {name: array[rows, cols] for name, array in arrays.items()})
 
 
 def write_cog(
@@ -92,23 +96,44 @@ def write_cog(
 ) -> None:
     """Write one layer of a product tile as a Cloud-Optimised GeoTIFF.
 
-    `lulc` carries its colour table and its class names, as `CLASS_<code>` in the band's metadata;
-    its overviews hold the most frequent class, those of other layers the nearest pixel.
+    A layer of classes carries its colour table and its class names, as `CLASS_<code>` in the
+    band's metadata; its overviews hold the most frequent class, those of other layers the nearest
+    pixel.
 
     Args:
       tags: of the file (title, target date, licence, ...).
+    """
+    with cog_writer(url, geobox, (layer,), legend, tags) as raster:
+        for window in windows:
+            raster.write(
+                window.layers[layer.name], 1, window=raster_window(window.rows, window.cols)
+            )
+
+
+@contextmanager
+def cog_writer(
+    url: str, geobox: GeoBox, bands: Sequence[Layer], legend: Legend, tags: dict[str, str]
+) -> Iterator[Any]:
+    """A rasterio dataset to write windows to, in any order, that becomes a COG at the end.
+
+    Beside a raster of classes lies `<file>.aux.xml` with their names where GDAL and QGIS look for
+    them: GeoTIFF has no place for names.
+
+    Args:
+      bands: of the raster, alike in data type, nodata and in whether they hold classes.
     """
     import rasterio
     import rasterio.shutil
 
     left, dx, _, top, _, dy = geobox.gdal_transform
+    classes = bands[0].classes
     profile = {
         "driver": "GTiff",
         "width": geobox.width,
         "height": geobox.height,
-        "count": 1,
-        "dtype": layer.dtype,
-        "nodata": layer.nodata,
+        "count": len(bands),
+        "dtype": bands[0].dtype,
+        "nodata": bands[0].nodata,
         "crs": f"EPSG:{geobox.epsg}",
         "transform": rasterio.Affine(dx, 0, left, 0, dy, top),
         "tiled": True,
@@ -121,15 +146,13 @@ def write_cog(
     with store.publishing(url) as path, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
         plain = path.with_suffix(".plain.tif")
         with rasterio.open(plain, "w", **profile) as raster:
-            for window in windows:
-                raster.write(
-                    window.layers[layer.name], 1, window=_raster_window(window.rows, window.cols)
-                )
-            raster.set_band_description(1, layer.name)
+            yield raster
             raster.update_tags(**tags)
-            raster.update_tags(1, DESCRIPTION=layer.description)
-            raster.units = (layer.unit,)
-            if layer.name == "lulc":
+            for number, layer in enumerate(bands, 1):
+                raster.set_band_description(number, layer.name)
+                raster.update_tags(number, DESCRIPTION=layer.description)
+            raster.units = tuple(layer.unit for layer in bands)
+            if classes:
                 raster.write_colormap(1, legend.color_table())
                 raster.update_tags(1, **class_names(legend))
         rasterio.shutil.copy(
@@ -138,10 +161,55 @@ def write_cog(
             driver="COG",
             compress="DEFLATE",
             blocksize=COG_BLOCK,
-            overview_resampling="MODE" if layer.name == "lulc" else "NEAREST",
+            overview_resampling="MODE" if classes else "NEAREST",
             bigtiff="IF_SAFER",
             num_threads="ALL_CPUS",
         )
+    if classes:
+        store.write_bytes(f"{url}.aux.xml", _category_names(legend))
+
+
+def _category_names(legend: Legend) -> bytes:
+    """GDAL's companion file of a raster: the name of every value, in the order of the values."""
+    dataset = ElementTree.Element("PAMDataset")
+    band = ElementTree.SubElement(dataset, "PAMRasterBand", band="1")
+    band.append(category_element(legend))
+    return ElementTree.tostring(dataset) + b"\n"
+
+
+def category_element(legend: Legend) -> ElementTree.Element:
+    """Names of the values from 0 to the last code, as GDAL's XML formats have them."""
+    names = {NODATA_CODE: "nodata"} | {c.code: c.name for c in legend.classes}
+    element = ElementTree.Element("CategoryNames")
+    for value in range(max(names) + 1):
+        ElementTree.SubElement(element, "Category").text = names.get(value, "")
+    return element
+
+
+def write_tile(
+    root: str,
+    tile: ProductTile,
+    layers: tuple[Layer, ...],
+    windows: Iterable[Window],
+    legend: Legend,
+    about: dict[str, str],
+) -> dict[str, str]:
+    """Write the pixels of a product tile: one Zarr group, and from that a COG per layer.
+
+    Args:
+      windows: as for `write_zarr`; read once.
+      about: attributes of the group and tags of the files (title, target date, licence, ...).
+
+    Returns:
+      The COGs' addresses by layer name.
+    """
+    zarr = zarr_url(root, tile.name)
+    write_zarr(zarr, tile.geobox, layers, windows, legend, about)
+    cogs = {layer.name: cog_url(root, tile.name, layer.name) for layer in layers}
+    for layer in layers:
+        pixels = read_zarr(zarr, (layer.name,))
+        write_cog(cogs[layer.name], tile.geobox, layer, pixels, legend, about)
+    return cogs
 
 
 def class_names(legend: Legend) -> dict[str, str]:
@@ -150,5 +218,5 @@ def class_names(legend: Legend) -> dict[str, str]:
     return {f"CLASS_{NODATA_CODE}": "nodata"} | {f"CLASS_{c.code}": c.name for c in classes}
 
 
-def _raster_window(rows: slice, cols: slice) -> tuple[tuple[int, int], tuple[int, int]]:
+def raster_window(rows: slice, cols: slice) -> tuple[tuple[int, int], tuple[int, int]]:
     return (rows.start, rows.stop), (cols.start, cols.stop)

@@ -11,12 +11,13 @@ class Layer(NamedTuple):
     nodata: int
     unit: str  # UDUNITS; "" where values are codes
     description: str
+    classes: bool = False  # whether values are codes of a legend
 
 
 LAYERS = {
     layer.name: layer
     for layer in (
-        Layer("lulc", "uint8", 0, "", "Land-cover class on the target date"),
+        Layer("lulc", "uint8", 0, "", "Land-cover class on the target date", classes=True),
         Layer("confidence", "uint8", 255, "percent", "Highest class probability after calibration"),
         Layer(
             "reliability",

@@ -14,6 +14,7 @@ import numpy as np
 
 from model.legend import Legend
 from transforms import cf, store
+from transforms.chips import finished_chips
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS, Layer
 from transforms.seal import SealedStore, open_sealed, sealed_blocks
@@ -135,25 +136,37 @@ def finished_blocks(root: str, tile: TileIndex, grid: Grid) -> set[BlockKey]:
     return sealed_blocks(map_cube_url(root, tile), tile, grid.blocks_per_tile)
 
 
+def ingested_blocks(root: str, tile: TileIndex, grid: Grid) -> set[BlockKey]:
+    """Blocks of a tile that need no fetching: their chips lie there, or a map made from them."""
+    return finished_chips(root, tile, grid) | finished_blocks(root, tile, grid)
+
+
 class MapReader:
     """Reads windows of the maps of a run; a tile without a cube is nodata.
 
     Keeps the metadata of the last cubes that it opened. Pickles without them.
+
+    Args:
+      root: the run's folder.
+      grid: processing grid.
+      made_from: attributes that every cube has to carry (date, checkpoint's digest, legend, ...):
+        maps of two networks or two legends are no one product.
     """
 
-    def __init__(self, root: str, grid: Grid):
+    def __init__(self, root: str, grid: Grid, made_from: dict[str, Any] | None = None):
         self.root = root
         self.grid = grid
+        self.made_from = made_from or {}
         self._open = lru_cache(maxsize=64)(self._open_or_none)
 
     def __reduce__(self):
-        return MapReader, (self.root, self.grid)
+        return MapReader, (self.root, self.grid, self.made_from)
 
     def __call__(self, tile: TileIndex, layer: str, rows: slice, cols: slice) -> np.ndarray | None:
         """(y, x) window of a layer in the tile's map; None where the tile has no cube.
 
         Raises:
-          ValueError: the cube has no such layer.
+          ValueError: the cube has no such layer, or was made from something else.
         """
         cube = self._open(tile)
         if cube is None:
@@ -167,6 +180,9 @@ class MapReader:
 
     def _open_or_none(self, tile: TileIndex) -> MapCube | None:
         try:
-            return open_map_cube(self.root, tile, self.grid)
+            cube = open_map_cube(self.root, tile, self.grid)
         except FileNotFoundError:
             return None
+        url = map_cube_url(self.root, tile)
+        store.check_attributes(url, cube.attributes, self.made_from)
+        return cube

@@ -34,6 +34,10 @@ Project = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Product x, y -> two coordinates, element by element."""
 
 
+Inside = Callable[[GeoBox], np.ndarray]
+"""Window of the product grid -> (y, x) bool: which pixels are shown; the others are nodata."""
+
+
 class Window(NamedTuple):
     """A part of a product tile."""
 
@@ -43,15 +47,31 @@ class Window(NamedTuple):
 
 
 def mosaic_windows(
-    geobox: GeoBox, layers: tuple[Layer, ...], read: ReadMap, grid: Grid, size: int = 2048
+    geobox: GeoBox,
+    layers: tuple[Layer, ...],
+    read: ReadMap,
+    grid: Grid,
+    size: int = 2048,
+    inside: Inside | None = None,
 ) -> Iterator[Window]:
-    """The windows of a product tile, row by row, `size` px square or what is left of it."""
+    """The windows of a product tile, row by row, `size` px square or what is left of it.
+
+    Args:
+      inside: which pixels are shown; None: all. Where none is, no map is read.
+    """
     for top in range(0, geobox.height, size):
         for left in range(0, geobox.width, size):
             rows = slice(top, min(top + size, geobox.height))
             cols = slice(left, min(left + size, geobox.width))
             part = window_geobox(geobox, rows, cols)
-            yield Window(rows, cols, mosaic_window(part, layers, read, grid))
+            shown = inside(part) if inside else np.ones(part.shape, bool)
+            if shown.any():
+                pixels = mosaic_window(part, layers, read, grid)
+                for layer in layers:
+                    pixels[layer.name][~shown] = layer.nodata
+            else:
+                pixels = _nothing(part, layers)
+            yield Window(rows, cols, pixels)
 
 
 def mosaic_window(
@@ -66,7 +86,7 @@ def mosaic_window(
     Returns:
       By layer name: (y, x), dtype of the layer, nodata where there is no map.
     """
-    out = {layer.name: np.full(geobox.shape, layer.nodata, layer.dtype) for layer in layers}
+    out = _nothing(geobox, layers)
     zones = pixel_zones(geobox)
     for zone in range(zones.min(), zones.max() + 1):
         mine = zones == zone
@@ -95,6 +115,10 @@ def mosaic_window(
             else:
                 target[mine] = source.take(index)
     return out
+
+
+def _nothing(geobox: GeoBox, layers: tuple[Layer, ...]) -> dict[str, np.ndarray]:
+    return {layer.name: np.full(geobox.shape, layer.nodata, layer.dtype) for layer in layers}
 
 
 def _in_halves(
@@ -149,7 +173,7 @@ def _floor_exactly(geobox: GeoBox, project: Project) -> tuple[np.ndarray, np.nda
     Returns:
       Two (y, x) int32; the smallest int32 where the projection is not defined.
     """
-    x, y = _centers(geobox)
+    x, y = pixel_centers(geobox)
     node_x, weight_x = _interpolation(x, geobox.resolution)
     node_y, weight_y = _interpolation(y, -geobox.resolution)
     nodes = project(*np.meshgrid(node_x, node_y))
@@ -205,7 +229,7 @@ def _interpolation(centers: np.ndarray, step: float) -> tuple[np.ndarray, np.nda
     return nodes, weights
 
 
-def _centers(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+def pixel_centers(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     """x and y of pixel centres, from the pixels' integer numbers: the same in every window."""
     left, top = round(geobox.x0 / geobox.resolution), round(geobox.y0 / geobox.resolution)
     return (

@@ -14,9 +14,9 @@ from apache_beam import coders
 from apache_beam.metrics import Metrics
 from shapely.geometry.base import BaseGeometry
 
-from transforms.chips import finished_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid, TileIndex, geographic_bounds
+from transforms.mapcube import ingested_blocks
 from transforms.pixels.pairing import Pair, PairRule, Regime, complete
 from transforms.scene import Bounds, ImagerySource, Scene, SourceUnavailable, overlap, spans
 from transforms.store import exists, join, read_json, write_json
@@ -228,7 +228,7 @@ class _PlanTile(beam.DoFn):
             # A tile of which nothing can be used is its own failure, not the job's.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile, "plan", error))
             return
-        finished = finished_chips(self.root, tile, self.grid)
+        finished = ingested_blocks(self.root, tile, self.grid)
         write_plan(self.root, tile, requests, finished)
         self._count["no pair"].inc(sum(not any(r.pair) for r in requests))
         for request in requests:

@@ -23,6 +23,15 @@ from transforms.grid import GeoBox
 _ON_EDGE = 1e-6
 
 
+_METRES_PER_DEGREE = 111_319.49  # along the equator of WGS 84
+
+
+def metres_per_unit(epsg: int) -> float:
+    """Length of a unit of a CRS on the ground, m; of a degree, that along the equator."""
+    crs = CRS.from_epsg(epsg)
+    return _METRES_PER_DEGREE if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
+
+
 class ProductTile(NamedTuple):
     name: str
     geobox: GeoBox  # the part of the tile that lies in the region's bounds
@@ -50,11 +59,15 @@ class ProductGrid:
                 f"product grid: there is no CRS EPSG:{self.epsg}; choose one of epsg.org"
             ) from None
         if self.resolution is None:
-            metres = 10 / crs.axis_info[0].unit_conversion_factor
-            resolution = 1 / 12000 if crs.is_geographic else metres
+            resolution = 1 / 12000 if crs.is_geographic else 10 / metres_per_unit(self.epsg)
             object.__setattr__(self, "resolution", resolution)
         if not (isfinite(self.resolution) and self.resolution > 0 and self.tile_size > 0):
             raise ValueError(f"product grid: sizes have to be positive numbers, got {self}")
+
+    @property
+    def metres(self) -> float:
+        """Pixel size from south to north."""
+        return self.resolution * metres_per_unit(self.epsg)
 
     def geobox(self, left: int, top: int, width: int, height: int) -> GeoBox:
         """The window whose upper left pixel corner is `left` px east and `top` px north of 0, 0.
@@ -96,7 +109,7 @@ def product_tiles(region: BaseGeometry, grid: ProductGrid) -> list[ProductTile]:
 
 
 def _tiles_within_bounds(region: BaseGeometry, grid: ProductGrid) -> list[ProductTile]:
-    projected = _project(region, grid.epsg)
+    projected = project(region, grid.epsg)
     shapely.prepare(projected)
     edges = [edge / grid.resolution for edge in projected.bounds]
     left, bottom = (floor(edge + _ON_EDGE) for edge in edges[:2])
@@ -114,7 +127,16 @@ def _tiles_within_bounds(region: BaseGeometry, grid: ProductGrid) -> list[Produc
     return tiles
 
 
-def _project(region: BaseGeometry, epsg: int) -> BaseGeometry:
+def project(region: BaseGeometry, epsg: int, segment: float = 0.05) -> BaseGeometry:
+    """A region of EPSG:4326 in another CRS.
+
+    Args:
+      segment: longest piece of an edge that is taken for straight there, degrees: straight edges
+        in degrees are curves in another CRS.
+
+    Raises:
+      ValueError: the CRS does not cover the region.
+    """
     if epsg == 4326:
         return region
     use = CRS.from_epsg(epsg).area_of_use
@@ -124,8 +146,7 @@ def _project(region: BaseGeometry, epsg: int) -> BaseGeometry:
             f"{region.bounds}; choose a CRS that covers it"
         )
     to_product = Transformer.from_crs(4326, epsg, always_xy=True)
-    # Straight edges in degrees are curves in another CRS.
-    segments = shapely.segmentize(region, 0.05)
+    segments = shapely.segmentize(region, segment)
     projected = shapely.transform(segments, to_product.transform, interleaved=False)
     if not all(isfinite(edge) for edge in projected.bounds):
         raise ValueError(

@@ -12,23 +12,23 @@ from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
 from transforms import store
+from transforms.area import WGS84
 from transforms.classify import load_checkpoint
-from transforms.export import ZARR_SHARD, read_zarr, write_cog, write_zarr
+from transforms.export import ZARR_SHARD, write_tile
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid
 from transforms.mapcube import MapReader, finished_blocks
 from transforms.mosaic import Window, mosaic_windows, window_geobox
 from transforms.product import (
     ProductTile,
-    cog_url,
     collection_url,
     item_url,
     quicklook_url,
     tile_url,
 )
-from transforms.product import zarr_url as product_zarr_url
 from transforms.provenance import planned_scenes, regimes
 from transforms.quicklook import write_quicklook
+from transforms.regionmask import RegionMask
 from transforms.stac_product import (
     ProductRun,
     attribution,
@@ -49,6 +49,7 @@ class Publication:
       grid: processing grid of the map cubes.
       run: what all tiles say of themselves.
       weights: address of the checkpoint, whose card tells of accuracy.
+      keep_outside: whether what was mapped outside of the region's polygon is shown, too.
     """
 
     root: str
@@ -56,6 +57,7 @@ class Publication:
     grid: Grid
     run: ProductRun
     weights: str
+    keep_outside: bool = False
 
 
 def blocks_under(tile: ProductTile, publication: Publication) -> list[BlockKey]:
@@ -109,6 +111,7 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
     blocks = blocks_under(tile, publication)
     scenes = planned_scenes(root, blocks)
     statistics = TileStatistics()
+    outside = "kept" if publication.keep_outside else "nodata"
     about = {
         "title": f"Land cover of {run.region} on {run.target_date}",
         "target_date": str(run.target_date),
@@ -117,17 +120,19 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
         "software": f"cloudlulc {run.version}",
         "license": "CC-BY-4.0",
         "attribution": attribution(scenes),
+        "outside_region": outside,
     }
-    maps = MapReader(root, publication.grid)
-    windows = mosaic_windows(tile.geobox, run.layers, maps, publication.grid, ZARR_SHARD)
-    zarr_url = product_zarr_url(root, tile.name)
+    maps = MapReader(root, publication.grid, run.made_from)
+    windows = mosaic_windows(
+        tile.geobox,
+        run.layers,
+        maps,
+        publication.grid,
+        ZARR_SHARD,
+        None if publication.keep_outside else RegionMask(publication.region),
+    )
     counted = _counted(windows, tile.geobox, statistics)
-    write_zarr(zarr_url, tile.geobox, run.layers, counted, run.legend, about)
-
-    cogs = {layer.name: cog_url(root, tile.name, layer.name) for layer in run.layers}
-    for layer in run.layers:
-        pixels = read_zarr(zarr_url, layer)
-        write_cog(cogs[layer.name], tile.geobox, layer, pixels, run.legend, about)
+    cogs = write_tile(root, tile, run.layers, counted, run.legend, about)
     write_quicklook(
         quicklook_url(root, tile.name),
         cogs,
@@ -137,19 +142,14 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
         attribution=f"{attribution(scenes)} Map: CloudLULC, CC BY 4.0.".strip(),
     )
     item = product_item(root, tile, run, scenes)
-    names = {c.code: c.name for c in run.legend.classes}
     item["properties"] |= {
         "cloudlulc:map_blocks": len(blocks),
         "cloudlulc:regimes": regimes_property(regimes(root, blocks), _card(publication)),
         "cloudlulc:regimes_note": "Blocks by the sensors that map them, and the overall accuracy "
         "that the checkpoint's card states for each regime on the data named with it.",
-        "cloudlulc:class_area_km2": {
-            names[code]: round(km2, 6) for code, km2 in sorted(statistics.class_km2.items())
-        },
-        "cloudlulc:mapped_km2": round(statistics.mapped_km2, 6),
-        "cloudlulc:screened_km2": round(statistics.screened_km2, 6),
-        "cloudlulc:cloudy_km2": round(statistics.cloudy_km2, 6),
-    }
+        "cloudlulc:outside_region": outside,
+        "cloudlulc:region_km2": round(_region_km2(tile, publication), 6),
+    } | statistics.to_properties(run.legend)
     store.write_json(item_url(root, tile.name), item)
 
 
@@ -174,6 +174,13 @@ def publish_collection(tiles: Sequence[ProductTile], publication: Publication) -
     scenes = planned_scenes(root, blocks)
     document = product_collection(root, publication.run, done, scenes)
     store.write_json(collection_url(root), document)
+
+
+def _region_km2(tile: ProductTile, publication: Publication) -> float:
+    """Area of the region in a tile, on the ellipsoid."""
+    part = outline_of(tile.geobox).intersection(publication.region)
+    # Its borders are straight in degrees, geodesics are not.
+    return abs(WGS84.geometry_area_perimeter(shapely.segmentize(part, 0.01))[0]) / 1e6
 
 
 def _counted(

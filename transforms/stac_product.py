@@ -8,30 +8,43 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import shapely
-from pyproj import CRS, Transformer
+from pyproj import Transformer
 
 from model.legend import NODATA_CODE, Legend
 from model.regimes import Regime, expected_accuracy
 from transforms.grid import GeoBox
 from transforms.layers import Layer
-from transforms.product import ProductTile, collection_url, item_url, tile_url
+from transforms.product import (
+    ProductTile,
+    collection_url,
+    item_url,
+    metres_per_unit,
+    tile_url,
+)
 from transforms.scene import SENTINEL1, SENTINEL2, Scene
-from transforms.store import is_local, local_path
+from transforms.store import relative
 
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 ZARR_TYPE = "application/vnd.zarr; version=3"
 
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/schema.json"
-    for name in ("classification/v2.0.0", "processing/v1.1.0", "projection/v2.0.0", "raster/v2.0.0")
+    for name in (
+        "classification/v2.0.0",
+        "processing/v1.1.0",
+        "projection/v2.0.0",
+        "raster/v2.0.0",
+        "version/v1.2.0",
+    )
 ]
-_ITEM_ASSETS_EXTENSIONS = [
-    url for url in _EXTENSIONS if "/classification/" in url or "raster" in url
+_COLLECTION_EXTENSIONS = [
+    url for url in _EXTENSIONS if "/processing/" not in url and "/projection/" not in url
 ]
 _LICENSE = "CC-BY-4.0"
 _LICENSE_LINK = {
@@ -40,7 +53,6 @@ _LICENSE_LINK = {
     "type": "text/html",
     "title": "Creative Commons Attribution 4.0",
 }
-_METRES_PER_DEGREE = 111_319.49  # along the equator of WGS 84
 
 
 class ProductRun(NamedTuple):
@@ -54,6 +66,15 @@ class ProductRun(NamedTuple):
     checkpoint: str  # name
     checkpoint_digest: str  # SHA-256, hex
     version: str  # of this software
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What every map cube of the product has to say of itself."""
+        return {
+            "date": self.target_date.isoformat(),
+            "checkpoint_digest": self.checkpoint_digest,
+            "legend": self.legend.to_dict(),
+        }
 
 
 def product_item(
@@ -76,7 +97,9 @@ def product_item(
         "title": f"Land cover of {tile.name} on {run.target_date}",
         "description": " ".join(filter(None, [_lineage(run, scenes), attribution(scenes)])),
         "datetime": f"{run.target_date}T00:00:00Z",
+        "version": str(run.target_date),
         "license": _LICENSE,
+        "attribution": attribution(scenes),
         "gsd": 10,
         "providers": _providers(scenes),
         "proj:code": f"EPSG:{tile.geobox.epsg}",
@@ -119,9 +142,7 @@ def product_collection(
 ) -> dict[str, Any]:
     """The STAC collection that lists the tiles of a product, in order of their names."""
     tiles = sorted(tiles)
-    boxes = [_geographic_outline(tile.geobox).bounds for tile in tiles]
-    west, south, east, north = zip(*boxes, strict=True)
-    whole = [min(west), min(south), max(east), max(north)]
+    whole = whole_bbox([_geographic_outline(tile.geobox).bounds for tile in tiles])
     moment = f"{run.target_date}T00:00:00Z"
     assets = _assets(run, tiles[0].geobox, "")
     for asset in assets.values():
@@ -130,11 +151,13 @@ def product_collection(
     return {
         "type": "Collection",
         "stac_version": "1.1.0",
-        "stac_extensions": _ITEM_ASSETS_EXTENSIONS,
+        "stac_extensions": _COLLECTION_EXTENSIONS,
         "id": run.id,
         "title": f"Land cover of {run.region} on {run.target_date}",
         "description": " ".join(filter(None, [_lineage(run, scenes), attribution(scenes)])),
+        "version": str(run.target_date),
         "license": _LICENSE,
+        "attribution": attribution(scenes),
         "keywords": ["land cover", "Sentinel-1", "Sentinel-2", "CloudLULC-Net"],
         "providers": _providers(scenes),
         "extent": {
@@ -157,6 +180,17 @@ def product_collection(
             ),
         ],
     }
+
+
+def whole_bbox(boxes: Sequence[tuple[float, float, float, float]]) -> list[float]:
+    """The smallest bbox (west, south, east, north) of all; west > east over the antimeridian."""
+    west, south, east, north = zip(*boxes, strict=True)
+    # Seen from the antimeridian, what lies in the western hemisphere follows the eastern.
+    shifted = [(w % 360, (e - w) + w % 360) for w, e in zip(west, east, strict=True)]
+    first, last = min(w for w, _ in shifted), max(e for _, e in shifted)
+    if last > 180 and last - first < max(east) - min(west):
+        return [first, min(south), last - 360, max(north)]
+    return [min(west), min(south), max(east), max(north)]
 
 
 def regimes_property(blocks: Mapping[Regime, int], card: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,33 +235,50 @@ def _providers(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
 
 
 def _assets(run: ProductRun, geobox: GeoBox, stem: str) -> dict[str, dict[str, Any]]:
-    metres = geobox.resolution
-    if CRS.from_epsg(geobox.epsg).is_geographic:
-        metres = round(metres * _METRES_PER_DEGREE, 3)
-    bands = {layer.name: _band(layer, metres) for layer in run.layers}
-    assets = {
-        layer.name: {
+    return layer_assets(run.layers, run.legend, geobox, stem) | {
+        "quicklook": {
+            "href": f"{stem}.png",
+            "type": "image/png",
+            "title": "Map with legend and scale",
+            "roles": ["overview"],
+        }
+    }
+
+
+def layer_assets(
+    layers: Sequence[Layer], legend: Legend, geobox: GeoBox, stem: str
+) -> dict[str, dict[str, Any]]:
+    """Assets of what `export.write_tile` writes: a COG per layer and the Zarr group of all.
+
+    Args:
+      legend: of the layer of classes.
+      stem: of the files, as the document sees them.
+    """
+    metres = round(geobox.resolution * metres_per_unit(geobox.epsg), 3)
+    bands = {layer.name: _band(layer, metres) for layer in layers}
+    assets = {}
+    for layer in layers:
+        assets[layer.name] = {
             "href": f"{stem}_{layer.name}.tif",
             "type": COG_TYPE,
             "title": layer.description,
-            "roles": ["data"] if layer.name == "lulc" else ["data", "quality"],
+            "roles": ["data"] if layer.classes else ["data", "quality"],
             "bands": [bands[layer.name]],
         }
-        for layer in run.layers
-    }
-    assets["lulc"]["classification:classes"] = _classes(run.legend)
+        if layer.classes:
+            assets[layer.name]["classification:classes"] = _classes(legend)
+            assets[f"{layer.name}_names"] = {
+                "href": f"{stem}_{layer.name}.tif.aux.xml",
+                "type": "application/xml",
+                "title": "Names of the classes, for GDAL and QGIS; keep it beside the raster",
+                "roles": ["metadata"],
+            }
     assets["zarr"] = {
         "href": f"{stem}.zarr",
         "type": ZARR_TYPE,
         "title": "All layers, for xarray",
         "roles": ["data"],
         "bands": list(bands.values()),
-    }
-    assets["quicklook"] = {
-        "href": f"{stem}.png",
-        "type": "image/png",
-        "title": "Map with legend and scale",
-        "roles": ["overview"],
     }
     return assets
 
@@ -249,7 +300,7 @@ def _classes(legend: Legend) -> list[dict[str, Any]]:
     return [nodata] + [
         {
             "value": c.code,
-            "name": c.name.replace(" ", "-"),
+            "name": re.sub("[^0-9A-Za-z]+", "-", c.name),
             "title": c.name.capitalize(),
             "color_hint": bytes(c.color).hex().upper(),
         }
@@ -258,9 +309,7 @@ def _classes(legend: Legend) -> list[dict[str, Any]]:
 
 
 def _derived_from(scene: Scene, folder: str) -> dict[str, str]:
-    href = scene.link or f"urn:scene:{scene.id}"
-    if scene.link and is_local(scene.link) and is_local(folder):
-        href = os.path.relpath(local_path(scene.link), local_path(folder))
+    href = relative(scene.link, folder) if scene.link else f"urn:scene:{scene.id}"
     return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": scene.id}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from model.legend import NODATA_CODE
+from model.legend import NODATA_CODE, Legend
 from transforms.area import pixel_areas
 from transforms.grid import GeoBox
 from transforms.layers import LAYERS
@@ -42,13 +43,34 @@ class TileStatistics:
         """
         km2 = pixel_areas(geobox) / 1e6
         lulc = layers["lulc"]
-        for code in np.unique(lulc):
-            if code != NODATA_CODE:
-                area = float(km2 @ np.count_nonzero(lulc == code, axis=1))
-                self.class_km2[int(code)] = self.class_km2.get(int(code), 0.0) + area
+        add_areas(self.class_km2, km2, lulc)
         if "cloud" in layers:
             cloud = layers["cloud"]
             screened = (lulc != NODATA_CODE) & (cloud != LAYERS["cloud"].nodata)
             self.screened_km2 += float(km2 @ np.count_nonzero(screened, axis=1))
             cloudy = screened & (cloud >= CLOUDY)
             self.cloudy_km2 += float(km2 @ np.count_nonzero(cloudy, axis=1))
+
+    def to_properties(self, legend: Legend) -> dict[str, Any]:
+        """The properties of the tile's STAC item."""
+        names = {c.code: c.name for c in legend.classes}
+        areas = {names[code]: round(km2, 6) for code, km2 in sorted(self.class_km2.items())}
+        return {
+            "cloudlulc:class_area_km2": areas,
+            "cloudlulc:mapped_km2": round(self.mapped_km2, 6),
+            "cloudlulc:screened_km2": round(self.screened_km2, 6),
+            "cloudlulc:cloudy_km2": round(self.cloudy_km2, 6),
+        }
+
+
+def add_areas(areas: dict[int, float], km2: np.ndarray, codes: np.ndarray) -> None:
+    """Add the area of every code of a window, nodata left out, to what `areas` has by code.
+
+    Args:
+      km2: (y,) area of a pixel of each row.
+      codes: (y, x).
+    """
+    for code in np.unique(codes):
+        if code != NODATA_CODE:
+            area = float(km2 @ np.count_nonzero(codes == code, axis=1))
+            areas[int(code)] = areas.get(int(code), 0.0) + area

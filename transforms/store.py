@@ -34,6 +34,21 @@ def join(url: str, *parts: str) -> str:
     return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
 
 
+def resolve(address: str, href: str) -> str:
+    """What a link in the document at `address` means."""
+    if "://" in href or href.startswith(("/", "urn:")):
+        return href
+    scheme, mark, path = address.rpartition("://")
+    return scheme + mark + os.path.normpath(os.path.join(os.path.dirname(path), href))
+
+
+def relative(href: str, folder: str) -> str:
+    """A link as a document in `folder` has it: relative where both are local paths."""
+    if is_local(href) and is_local(folder) and not href.startswith("urn:"):
+        return os.path.relpath(local_path(href), local_path(folder))
+    return href
+
+
 def exists(url: str) -> bool:
     """Whether a file, or a folder with files in it, lies at `url`."""
     if is_local(url):
@@ -140,6 +155,30 @@ def create_json(url: str, document: Any) -> bool:
         # A retried upload that had gone through before its answer was lost meets itself.
         return fs.cat_file(path) == data
     return True
+
+
+def link_files(source: str, target: str) -> None:
+    """Make all files below `source` appear below `target` too, without reading them.
+
+    Locally they are hard links, which share the bytes and outlive the source; under gs:// the
+    storage copies them itself. Writing replaces files, so neither side can change the other.
+
+    Raises:
+      ValueError: the two lie in different places, and bytes would have to travel.
+    """
+    if is_local(source) != is_local(target):
+        raise ValueError(
+            f"{source} cannot be linked to {target}: one is local and one is not; choose an --out "
+            "beside the products"
+        )
+    fs, path = _filesystem(source)
+    for name in list_files(source):
+        if is_local(source):
+            link = local_path(join(target, name))
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(local_path(join(source, name)), link)
+        else:
+            fs.copy(join(path, name), join(_filesystem(target)[1], name))
 
 
 def remove(url: str) -> None:

@@ -104,7 +104,7 @@ def test_a_pixel_of_every_kind_is_projected_again():
     """Where the lattice cannot decide, and only there: a large window, all pixels compared."""
     geobox = window(9.3, 57, 900, 900)
     down, right = map_pixels(geobox, 32, 10)
-    x, y = np.meshgrid(*mosaic._centers(geobox))
+    x, y = np.meshgrid(*mosaic.pixel_centers(geobox))
     easting, northing = Transformer.from_crs(4326, 32632, always_xy=True).transform(x, y)
     np.testing.assert_array_equal(right, np.floor(easting / 10))
     np.testing.assert_array_equal(down, np.floor(-northing / 10))
