@@ -67,8 +67,9 @@ def training_sample(
         return a[..., ::-1] if flip else a
 
     label = cut(patches.label)
-    if rng.uniform() < how.simulate:
-        ground = _regain(cut(patches.clear), rng, how)
+    ground = cut(patches.clear)
+    if rng.uniform() < how.simulate and ground.any():  # not every patch has a clear image
+        ground = _regain(ground, rng, how)
         under = simulate_clouds(ground, rng, rng.uniform())
         optical = under.optical
         clouded = np.maximum(1.0 - (1.0 - under.cloud) ** THIN, under.shadow)

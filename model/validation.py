@@ -12,11 +12,11 @@ from torch import nn
 
 from model.clouds import simulate_clouds
 from model.dataset import Patches
+from model.evaluate import BINS, cloud_bin
 from model.legend import IGNORE_INDEX, LULC6
 from model.metrics import area_under_curve, confusion_matrix, scores
 
 COVERS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-BINS = ("0-20", "20-40", "40-60", "60-80", "80-100")
 
 
 class Validation(NamedTuple):
@@ -50,7 +50,7 @@ def validate(
     Args:
       network: a `CloudLULCNet` in evaluation mode.
       patches: the split; the i-th clear image gets clouds of the i-th cover of `COVERS`, in turn,
-        always the same ones.
+        always the same ones. A patch without one is scored as it comes, and is in no bin.
       batch: patches per run of the network.
       autocast: context manager for the run.
 
@@ -60,24 +60,24 @@ def validate(
     classes = len(LULC6.classes)
     matrices = {name: np.zeros((classes, classes), np.int64) for name in BINS}
     counts = dict.fromkeys(BINS, 0)
+    unbinned = np.zeros((classes, classes), np.int64)
     logits_kept, labels_kept, reliability, clear = [], [], [], []
     for first in range(0, len(patches.label), batch):
         numbers = range(first, min(first + batch, len(patches.label)))
-        under = [
-            simulate_clouds(
-                patches.clear[i], np.random.default_rng([7, i]), COVERS[i % len(COVERS)]
-            )
-            for i in numbers
-        ]
-        optical = torch.from_numpy(np.stack([u.optical for u in under]).astype(np.float32))
+        under = [_under_cloud(patches, i) for i in numbers]
+        optical = torch.from_numpy(np.stack([u[0] for u in under]).astype(np.float32))
         sar = torch.from_numpy(patches.sar[numbers.start : numbers.stop].astype(np.float32))
         with torch.inference_mode(), autocast:
             output = network(optical, sar)
         logits = output.logits.float()
         predicted = logits.argmax(1).to(torch.uint8).numpy()
-        for i, cloudy, p in zip(numbers, under, predicted, strict=True):
-            name = BINS[min(int(5 * cloudy.mask().mean()), 4)]
-            matrices[name] += confusion_matrix(patches.label[i], p, classes)
+        for i, (_, mask), p in zip(numbers, under, predicted, strict=True):
+            matrix = confusion_matrix(patches.label[i], p, classes)
+            if mask is None:
+                unbinned += matrix
+                continue
+            name = cloud_bin(mask.mean())
+            matrices[name] += matrix
             counts[name] += 1
         # Every fifth pixel each way is enough for the calibration and the reliability.
         logits_kept.append(logits[..., ::5, ::5].permute(0, 2, 3, 1).reshape(-1, classes))
@@ -86,14 +86,16 @@ def validate(
         )
         if output.reliability:
             r = F.interpolate(output.reliability[1].float(), size=predicted.shape[1:])
-            reliability.append(r[:, 0, ::5, ::5].numpy().ravel())
-            clear.append(~np.stack([u.mask() for u in under])[:, ::5, ::5].ravel())
+            for of_patch, (_, mask) in zip(r[:, 0, ::5, ::5].numpy(), under, strict=True):
+                if mask is not None:
+                    reliability.append(of_patch.ravel())
+                    clear.append(~mask[::5, ::5].ravel())
     logits, labels = torch.cat(logits_kept), torch.cat(labels_kept).long()
 
     def cross_entropy(temperature: float) -> float:
         return float(F.cross_entropy(logits / temperature, labels, ignore_index=IGNORE_INDEX))
 
-    total = scores(sum(matrices.values()))
+    total = scores(unbinned + sum(matrices.values()))
     by_cover = {}
     for name, matrix in matrices.items():
         s = scores(matrix)
@@ -108,3 +110,12 @@ def validate(
         cross_entropy(1.0),
     )
     return result, min(np.geomspace(0.5, 4.0, 61).tolist(), key=cross_entropy)
+
+
+def _under_cloud(patches: Patches, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The i-th image under simulated cloud, and its mask; as it comes where none is clear."""
+    if not patches.clear[i].any():
+        return patches.cloudy[i], None
+    rng = np.random.default_rng([7, i])
+    cloudy = simulate_clouds(patches.clear[i], rng, COVERS[i % len(COVERS)])
+    return cloudy.optical, cloudy.mask()
