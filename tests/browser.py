@@ -55,7 +55,9 @@ class Page:
         )
 
     def open(self, address: str) -> None:
-        self._call("Page.navigate", url=address)
+        # From another page: an address that differs in its hash alone would not be loaded.
+        for url in ("about:blank", address):
+            self._call("Page.navigate", url=url)
 
     def run(self, script: str) -> Any:
         """Value of a JavaScript expression; a promise is waited for."""
@@ -66,12 +68,12 @@ class Page:
             raise AssertionError(f"{script}: {found['exceptionDetails']['exception']}")
         return found["result"].get("value")
 
-    def wait(self, script: str) -> Any:
-        """The value of an expression once it is true."""
+    def wait(self, script: str) -> None:
+        """Until an expression is true."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            if value := self.run(script):
-                return value
+            if self.run(f"Boolean({script})"):
+                return
             time.sleep(0.05)
         raise AssertionError(f"not true after {PATIENCE:g} s: {script}; {self.problems}")
 

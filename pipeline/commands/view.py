@@ -41,12 +41,11 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     import webbrowser
     from contextlib import suppress
 
-    from pipeline.arguments import absolute
     from pipeline.progress import say
     from pipeline.viewer.products import open_products
     from pipeline.viewer.server import HOST, listen, viewer_server
 
-    products = open_products([absolute(url) for url in args.products])
+    products = open_products(args.products)
     for product in products.values():
         say(f"{product.name}, {product.date}: {len(product.tiles)} product tile(s)")
         for notice in product.notices:

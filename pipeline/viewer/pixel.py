@@ -9,14 +9,11 @@ from typing import Any
 
 from pyproj import Transformer
 
-from pipeline.config import read_run
 from pipeline.viewer.cogs import open_cog
-from pipeline.viewer.products import Product, ViewTile
+from pipeline.viewer.products import Product, ViewTile, run_url
 from transforms.grid import BlockKey, Grid, TileIndex, zone_epsg
 from transforms.layers import LAYERS
-from transforms.plan import plan_url
-from transforms.provenance import planned_scenes, regimes
-from transforms.store import exists
+from transforms.store import exists, read_json
 
 _SENSORS = {"S1": "sentinel-1", "S2": "sentinel-2"}
 
@@ -77,10 +74,13 @@ def _day(target: str, age: int | None) -> str | None:
 
 def _of_block(product: Product, lon: float, lat: float) -> dict[str, Any] | None:
     """Scenes and regime of the block that mapped a place; None where the run's plan is not here."""
-    run = read_run(product.root) if product.root else None
-    if run is None:
+    if product.root is None:
         return None
-    key = block_at(Grid(**run["grid"]), lon, lat)
+    # These know Beam, which takes seconds to import: only who asks for a pixel waits, once.
+    from transforms.plan import plan_url
+    from transforms.provenance import planned_scenes, regimes
+
+    key = block_at(Grid(**read_json(run_url(product.root))["grid"]), lon, lat)
     if not exists(plan_url(product.root, key.tile)):
         return None
     scenes = [

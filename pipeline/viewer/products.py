@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.config import run_url
 from transforms import store
 from transforms.layers import LAYERS
 from transforms.product import product_url
@@ -129,8 +129,15 @@ def _open_product(url: str, taken: set[str]) -> Product:
     return Product(key, folder, root, name, date, tiles, tuple(notices))
 
 
+def run_url(root: str) -> str:
+    """What marks a run's folder; `pipeline.config` writes it, and takes seconds to import."""
+    return store.join(root, "run.json")
+
+
 def _locate(url: str) -> tuple[str, str | None]:
     """The product's folder, and the run's where there is one."""
+    if store.is_local(url):
+        url = os.path.abspath(store.local_path(url))
     if url.endswith("/collection.json"):
         url = url.removesuffix("/collection.json")
     if store.exists(run_url(url)):

@@ -52,14 +52,13 @@ def colors(page, tmp_path) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
-def middle_of_a_square(root_key: str, page) -> tuple[float, float]:
-    """A place whose neighbours are all of its class: (lon, lat)."""
-    return 6.0 + 36 / 12000, 50.05 - 84 / 12000
+PLACE = 6.0 + 36 / 12000, 50.05 - 84 / 12000
+"""(lon, lat) of the middle of a square of one class."""
 
 
 def test_two_dates_are_compared(page, address, tmp_path):
     page.size(1280, 800)
-    lon, lat = middle_of_a_square(JUNE, page)
+    lon, lat = PLACE
     page.open(f"{address}/#map=17/{lat}/{lon}&left={JUNE}/lulc&right={JULY}/lulc")
     page.wait(SETTLED)
     size = page.run("[document.querySelector('#map').clientWidth, innerHeight]")
@@ -92,7 +91,7 @@ LULC6_CLASSES = [{"name": c.name, "color": tuple(c.color)} for c in LULC6.classe
 
 def test_a_click_names_class_evidence_and_scenes(page, address):
     page.size(1280, 800)
-    lon, lat = middle_of_a_square(JUNE, page)
+    lon, lat = PLACE
     page.open(f"{address}/#map=17/{lat}/{lon}&left={JUNE}/confidence")
     page.wait(SETTLED)
     width = page.run("document.querySelector('#map').clientWidth")
@@ -133,8 +132,6 @@ def test_areas_follow_the_view(page, address):
     page.open(f"{address}/#map=10/50.02/6.04&left={JUNE}/lulc")
     page.wait(SETTLED)
     whole = page.run("document.querySelector('#areas tfoot td:nth-child(2)').innerText")
-    page.open(f"{address}/#map=2/0/-60&left={JUNE}/lulc")
-    page.open("about:blank")
     page.open(f"{address}/#map=6/0/-60&left={JUNE}/lulc")
     page.wait("document.querySelector('#areas table')")
     assert "Nothing in view" in page.run("document.querySelector('#areas').innerText")
@@ -145,7 +142,6 @@ def test_areas_follow_the_view(page, address):
 
 def test_it_fits_a_phone(page, address):
     page.size(390, 844, mobile=True)
-    page.open("about:blank")
     page.open(f"{address}/#left={JUNE}/lulc")
     page.wait(SETTLED)
     assert page.run("document.documentElement.scrollWidth") <= 390
@@ -156,7 +152,9 @@ def test_it_fits_a_phone(page, address):
     assert page.run("document.querySelector('.panel').scrollWidth") <= 390
 
 
-def test_nothing_was_asked_of_another_machine_and_nothing_failed(page, address):
+def test_nothing_is_asked_of_another_machine_and_nothing_fails(page, address):
+    page.open(f"{address}/#left={JUNE}/lulc&right={JULY}/cloud")
+    page.wait(SETTLED)
     asked = {url for url in page.requested if not url.startswith(("data:", "about:"))}
     assert asked and all(url.startswith(f"{address}/") for url in asked)
     assert page.problems == []

@@ -159,6 +159,8 @@ function wire() {
   map.on("mousemove", (event) => say(event.latlng));
   map.on("move", () => say(map.getCenter()));
   say(map.getCenter());
+  // Only who pastes another view into the address causes this: replaceState does not.
+  addEventListener("hashchange", () => location.reload());
   $("compare").onchange = (event) => compare(event.target.checked);
   $("fit").onclick = fit;
   $("opacity").oninput = (event) => {

@@ -19,6 +19,7 @@ export function invitePixel(box) {
 
 export async function showPixel(box, at, products) {
   const request = ++asked;
+  box.replaceChildren(element("p", { className: "quiet" }, "Reading the pixel …"));
   const lon = (((at.lng + 180) % 360) + 360) % 360 - 180;
   const found = await Promise.all(products.map((p) =>
     fetchJson(`api/${p.key}/pixel?lon=${lon}&lat=${at.lat}`).catch((error) => ({ error: error.message }))));
