@@ -3,10 +3,11 @@
     python -m benchmarks.score_real DATA CHECKPOINT [--pictures FOLDER] [--calibrate]
 
 DATA holds the folders `pairs/`, `teacher/`, `optical/` and `clouds/`. Prints one JSON line per
-scene and, if asked, a last one: the temperature that calibrates the development scenes best, and
-the calibration error of each group. Checkpoints may be chosen by the scores of `DEVELOPMENT`
-places; the others are held out. What the labels are differs and is printed with each score:
-"teacher" is Dynamic World's network on the clear image where it is surer than 0.5 - another
+scene, one of how well the written reliability parts clear pixels from masked ones (the dates of a
+place together) and, if asked, a last one: the temperature that calibrates the development scenes
+best, and the calibration error of each group. Checkpoints may be chosen by the scores of
+`DEVELOPMENT` places; the others are held out. What the labels are differs and is printed with each
+score: "teacher" is Dynamic World's network on the clear image where it is surer than 0.5: another
 network's opinion, not truth; "WorldCover" and "hand" are maps and digitised outlines; "patch"
 lists the CORINE classes of a whole patch, so only the share of pixels that fall in any of them
 can be told.
@@ -186,11 +187,14 @@ def _slovenia(data: Path) -> Iterator[RealScene]:
     with np.load(data / "optical" / "slovenia_l1c_5dates.npz") as z:
         label = crosswalk(z["lulc"].astype(np.uint8), SLOVENIA_TO_LULC6)
         cover = z["cloud_mask_s2cloudless"].mean(axis=(1, 2))
-        for image, date, cloud in zip(z["l1c"], z["timestamps"], cover, strict=True):
+        masks = z["cloud_mask_s2cloudless"].astype(np.uint8)
+        dates = zip(z["l1c"], z["timestamps"], cover, masks, strict=True)
+        for image, date, share, cloud in dates:
             optical = l1c(np.rint(1e4 * image).transpose(2, 0, 1))
             sar = np.full((2, *label.shape), INPUTS.sar.nodata, np.int16)
-            name = f"slovenia {date[:10]} (S2 only, {100 * cloud:.0f} % cloud)"
-            yield RealScene(name, optical, sar, label, "national LULC map", False)
+            name = f"slovenia {date[:10]} (S2 only, {100 * share:.0f} % cloud)"
+            source = "national LULC map"
+            yield RealScene(name, optical, sar, label, source, False, cloud=cloud)
 
 
 def _cloud_reference(data: Path) -> RealScene:
@@ -245,10 +249,6 @@ def score(scene: RealScene, predictor: Predictor) -> tuple[dict, Prediction]:
         if (whole.lulc == c.code).any()
     }
     line["reliability"] = round(float(whole.reliability[whole.reliability <= 100].mean()), 1)
-    if scene.cloud is not None:
-        known = scene.cloud != IGNORE_INDEX
-        auc = area_under_curve(whole.reliability[known], scene.cloud[known] == 0)
-        line["reliability AUC"] = round(auc, 3)
     if scene.among:
         index = LULC6.indices(whole.lulc)
         line["in patch's classes"] = round(float(np.isin(index, list(scene.among)).mean()), 3)
@@ -378,13 +378,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     predictor = Predictor(load(args.checkpoint), threads=args.threads, batch=1)
+    masked: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for scene in scenes(args.data):
         line, result = score(scene, predictor)
         print(json.dumps(line), flush=True)
+        if scene.cloud is not None:
+            known = scene.cloud != IGNORE_INDEX
+            parts = masked.setdefault(scene.name.split()[0], [])
+            parts.append((result.reliability[known], scene.cloud[known] == 0))
         if args.pictures:
             args.pictures.mkdir(parents=True, exist_ok=True)
             name = scene.name.replace(" ", "_").replace("%", "").replace("/", "_")
             picture(scene, result).save(args.pictures / f"{name}.png")
+    pooled = {name: map(np.concatenate, zip(*p, strict=True)) for name, p in masked.items()}
+    auc = {name: round(area_under_curve(*both), 3) for name, both in pooled.items()}
+    print(json.dumps({"reliability AUC, clear against cloud and shadow": auc}))
     if args.calibrate:
         print(json.dumps(calibrate(predictor, list(scenes(args.data)))))
 
