@@ -18,6 +18,7 @@ from pyproj import Geod, Transformer
 from model.legend import NODATA_CODE, Legend
 from transforms import store
 from transforms.layers import LAYERS
+from transforms.published import open_raster
 
 _MARGIN, _GAP = 40, 44
 _MAP_BOX = (1040, 960)  # largest (width, height) of the map, px
@@ -57,14 +58,14 @@ def write_quicklook(
       subtitle: target date and tile, say; the place is added.
       attribution: the line at the bottom.
     """
-    with _open_raster(cogs["lulc"]) as raster:
+    with open_raster(cogs["lulc"]) as raster:
         ground = _ground(raster)
         width, height = _fit(ground, *_MAP_BOX)
         lulc = _read(raster, width, height)
     panels = {}
     for name in _RAMPS:
         if name in cogs:
-            with _open_raster(cogs[name]) as raster:
+            with open_raster(cogs[name]) as raster:
                 panels[name] = _read(raster, *_fit(ground, _SIDE, _PANEL_HEIGHT))
 
     picture = Image.new("RGB", (2 * _MARGIN + width + _GAP + _SIDE, 4000), _PAPER)
@@ -88,15 +89,6 @@ def write_quicklook(
     data = io.BytesIO()
     whole.save(data, "PNG", optimize=True)
     store.write_bytes(url, data.getvalue())
-
-
-def _open_raster(url: str):
-    import fsspec
-    import rasterio
-
-    if store.is_local(url):
-        return rasterio.open(store.local_path(url))
-    return rasterio.open(url, opener=fsspec.url_to_fs(url)[0])
 
 
 def _read(raster, width: int, height: int) -> np.ndarray:
