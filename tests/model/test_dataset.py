@@ -7,7 +7,8 @@ import pytest
 import rasterio
 
 from model.augment import UNKNOWN_CLOUD, Augmentation, training_sample
-from model.dataset import decode, read_split
+from model.dataset import check, decode, read_samples, read_split
+from model.patch import read_patch
 
 LAYERS = {
     "sar_vh": "SAR_S1/VH",
@@ -168,6 +169,97 @@ def test_bad_splits_are_refused(make, tmp_path):
         read_split(root, "train")
 
 
+def test_all_that_is_wrong_is_named_at_once(make):
+    root = make(count=3, label=lambda a: a + 6)
+    (root / "SAR_S1/VV/p2.tif").unlink()
+    with pytest.raises(ValueError) as error:
+        check(read_split(root, "train"))
+    assert "row 2: " in str(error.value) and "row 3: sar_vv file" in str(error.value)
+
+
+def test_lists_without_header_extension_or_clear_image_are_read(make):
+    root = make(count=3)
+    split = root / "split" / "train.csv"
+    lines = [f"1,p{i},SAR_S1/VV/p{i}.tif,p{i},{'' if i else 'p0'},p{i}" for i in range(3)]
+    split.write_text("\ufeff" + "\r\n".join(lines))
+    rows = read_split(root, "train")
+    assert [row.name for row in rows] == ["p0", "p1", "p2"]
+    assert "opt_clear" in rows[0].files and "opt_clear" not in rows[1].files
+    patch = read_patch(rows[1])
+    assert patch.cloudy.any() and not patch.clear.any()
+    split.write_text("p0,p0\n")
+    with pytest.raises(ValueError, match="2 columns without a header, expected split_id, sar_vh"):
+        read_split(root, "train")
+
+
+def test_names_are_unique_where_rows_share_a_label(make):
+    root = make(count=3)
+    split = root / "split" / "train.csv"
+    split.write_text("1,p0,p0,p0,p0,p0\n1,p0,p0,p1,p0,p0\n1,p0,p0,p1,p0,p0\n1,p2,p2,p2,p2,p2\n")
+    rows = read_split(root, "train")
+    assert [row.name for row in rows] == ["p0", "p1 (2)", "p1 (3)", "p2"]
+    assert {row.place for row in rows} == {"p0", "p2"}
+
+
+def test_masks_of_the_cloud_folder_come_with_the_sample(make):
+    root = make(size=(40, 33))
+    mask = np.zeros((1, 40, 33), np.uint8)
+    mask[0, :10] = 1
+    for i in range(2):
+        write(root / "cloud" / f"p{i}.tif", mask)
+    first = next(read_samples(root, "train"))
+    assert first.size == (40, 33) and first.cloud.shape == (64, 64)
+    np.testing.assert_array_equal(first.cloud[:40, :33], mask[0] == 1)
+    assert not first.cloud[40:].any()
+    write(root / "cloud" / "p1.tif", mask * 255)
+    with pytest.raises(
+        ValueError, match=r"row 2: .*p1\.tif holds \[0, 255\], expected 0 and 1"
+    ):
+        check(read_split(root, "train"))
+    (root / "cloud" / "p1.tif").unlink()
+    with pytest.raises(ValueError, match=r"row 2: cloud file .* is missing"):
+        check(read_split(root, "train"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.astype(np.float32),
+        lambda a: (a / 1e4).astype(np.float32),
+        lambda a: a.astype(np.int32),
+    ],
+)
+def test_reflectance_is_taken_as_it_is_stored(make, change):
+    plain = read_patch(read_split(make(), "train")[1]).cloudy
+    np.testing.assert_array_equal(
+        read_patch(read_split(make(opt_cloudy=change), "train")[1]).cloudy, plain
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: np.rint(100 * a).astype(np.int16),
+        lambda a: np.rint(100 * a).astype(np.float32),
+        lambda a: (10 ** (a / 10)).astype(np.float32),
+    ],
+)
+def test_backscatter_is_taken_as_it_is_stored(make, change):
+    plain = read_patch(read_split(make(), "train")[1]).sar
+    other = read_patch(read_split(make(sar_vh=change), "train")[1]).sar
+    assert np.abs(other.astype(int) - plain).max() <= 1
+
+
+def test_nodata_of_floats_is_nodata(make):
+    def with_gaps(a):
+        a = a / np.float32(1e4)
+        a[:, 0], a[:, 1] = np.nan, 0
+        return a
+
+    cloudy = read_patch(read_split(make(opt_cloudy=with_gaps), "train")[1]).cloudy
+    assert not cloudy[:, :2].any() and cloudy[:, 2:].all()
+
+
 @pytest.fixture
 def patches(make, tmp_path):
     return decode(make(size=(64, 64)), "train", tmp_path / "out")
@@ -183,6 +275,14 @@ def test_without_augmentation_a_sample_is_a_turned_patch(patches):
     ]
     got = np.concatenate([sample.optical, sample.sar, sample.label[None]])
     assert sum((got == v).all() for v in views) == 1
+    assert (sample.clouded == UNKNOWN_CLOUD).all()
+
+
+def test_a_patch_without_a_clear_image_is_taken_as_it_comes(patches):
+    how = UNCHANGED._replace(simulate=1.0)
+    bare = patches._replace(clear=np.zeros_like(patches.clear))
+    sample = training_sample(bare, 0, 64, np.random.default_rng(0), how)
+    assert np.sort(sample.optical.ravel()).tolist() == np.sort(patches.cloudy[0].ravel()).tolist()
     assert (sample.clouded == UNKNOWN_CLOUD).all()
 
 
