@@ -6,8 +6,8 @@
     cloud                        optional: one band, 1 cloud or shadow and 0 clear, for the cloudy
                                  image of the same name
     split/{train,val,test}.csv   split_id, sar_vh, sar_vv, opt_cloudy, opt_clear, label: paths below
-                                 the root, or names in the folder of their kind, with or without
-                                 .tif; a file without header has these columns in this order
+                                 the root or in the folder of their kind, with or without .tif;
+                                 a file without header has these columns in this order
 
 An `opt_clear` may be empty: there is no clear image. Further columns are allowed; `place` groups
 samples that show one place, and `cloud` names masks. See `model.patch` for the files' values.
@@ -111,13 +111,14 @@ def _row(root: Path, split: str, number: int, cells: dict[str, str], path: Path)
 
 
 def _file(root: Path, folder: str, name: str) -> Path:
+    """The file that a cell means: below the root or its folder, with or without extension."""
     name = name.replace("\\", "/")
-    path = root / (name if "/" in name else f"{folder}/{name}")
-    if not path.is_file():
-        for extension in (".tif", ".tiff", ".TIF"):
-            if (longer := path.with_name(path.name + extension)).is_file():
-                return longer
-    return path
+    places = [root / folder / name] if "/" not in name else [root / name, root / folder / name]
+    for path in places:
+        for extension in ("", ".tif", ".tiff", ".TIF"):
+            if (whole := path.with_name(path.name + extension)).is_file():
+                return whole
+    return places[0]
 
 
 def _named_apart(rows: list[Row]) -> list[Row]:

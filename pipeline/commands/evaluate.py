@@ -88,7 +88,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _network(args: argparse.Namespace):
+    """What counts with a checkpoint, what tells it from others, and what else to check: nothing."""
     from functools import partial
+
+    import torch
 
     from model.checkpoint import load, require_match
     from model.evaluate import evaluate
@@ -98,6 +101,8 @@ def _network(args: argparse.Namespace):
     from pipeline.config import DEFAULT_CHECKPOINT
     from transforms.pixels.spectral_clouds import spectral_mask
 
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: got cuda, and torch finds no GPU here; use --device cpu")
     checkpoint = load(args.checkpoint or DEFAULT_CHECKPOINT)
     require_match(checkpoint, INPUTS, LULC6)
     predictor = Predictor(checkpoint, args.device, args.threads)
@@ -117,6 +122,7 @@ def _network(args: argparse.Namespace):
 
 
 def _product(args: argparse.Namespace):
+    """What counts with a product's rasters, what tells it from others, and their check."""
     from functools import partial
 
     from model.evaluate import evaluate_maps
