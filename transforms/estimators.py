@@ -5,14 +5,15 @@ Journal of Remote Sensing 35:4923-4939). Every figure is a mean or a ratio of me
 variables (Stehman's equations 2, 25, 27 and 28); where the strata are the map's classes these are
 Olofsson's equations 3 to 11. Two things are added: units of a stratum may differ in ground area,
 as the pixels of a geographic grid do (then means are weighted by area and residuals with them,
-Cochran 1977, section 6.11), and intervals of what is rare are not the normal ones.
+Cochran 1977, section 6.10), and intervals of what is rare are not the normal ones.
 
 Where some strata hold fewer than three hits (or misses) and carry much of the uncertainty, a
 normal interval covers far too seldom: one omission seen in a large stratum is a large area. There
 the hits are taken as Poisson counts and their weighted sum gets the mid-p gamma interval of Fay
-and Kim 2017 (Biometrical Journal 59:1075-1095), joined with the normal part of the other strata by
-the method of variance estimates recovery (Zou and Donner 2008, Statistics in Medicine
-27:1693-1702; for ratios Donner and Zou 2012, Statistical Methods in Medical Research 21:347-359).
+and Kim 2017 (Biometrical Journal 59, doi:10.1002/bimj.201600111), joined with the normal part of
+the other strata by the method of variance estimates recovery (Zou and Donner 2008, Statistics in
+Medicine 27:1693-1702; for ratios Donner and Zou 2012, Statistical Methods in Medical Research
+21:347-359).
 """
 
 from __future__ import annotations
@@ -173,11 +174,12 @@ class _Stratified:
 
 
 def _mid_p_gamma(total: float, variance: float, next_one: float) -> tuple[float, float]:
-    """95 % limits of a weighted sum of Poisson counts; Fay and Kim 2017, section 4.
+    """95 % limits of a weighted sum of Poisson counts; Fay and Kim 2017.
 
     Args:
       total, variance: the sum of the weights of what was counted, and of their squares.
-      next_one: weight of one more count: the mean over the area.
+      next_one: weight of one more count. They take the largest there is, which covers too often
+        where weights differ much; here the mean is given, over the area of the strata.
     """
     from scipy.optimize import brentq
     from scipy.special import gammainc, gammaincinv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
@@ -122,17 +123,18 @@ def design(
             "one sample says nothing of the variance"
         )
     expected = expected_accuracies(expect, names)
-    if size is not None:
+
+    def planned(size: int) -> Design:
         return _planned(size, pixels, area, expected, rule, minimum)
-    plan = _planned(
-        sample_size(area, expected, standard_error), pixels, area, expected, rule, minimum
-    )
-    # The equation takes proportional shares for granted; what minima take from large strata is
-    # made good. A census of everything ends the search, for it has no error.
-    while plan.standard_error > standard_error:
-        grown = ceil(plan.sizes.sum() * (plan.standard_error / standard_error) ** 2)
-        plan = _planned(max(grown, plan.sizes.sum() + 1), pixels, area, expected, rule, minimum)
-    return plan
+
+    if size is not None:
+        return planned(size)
+    # The equation takes proportional shares for granted; what minima take from large strata has
+    # to be made good. A census of everything has no error, so the search ends.
+    every = int(pixels.sum())
+    sizes = range(min(sample_size(area, expected, standard_error), every), every + 1)
+    enough = bisect_left(sizes, True, key=lambda n: planned(n).standard_error <= standard_error)
+    return planned(sizes[enough])
 
 
 def _planned(

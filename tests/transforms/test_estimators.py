@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.assess_coverage import coverage
-from transforms.estimators import NORMAL, RARE, Sample, Z, proportion, ratio
+from transforms.estimators import NORMAL, RARE, Sample, Z, _mid_p_gamma, proportion, ratio
 
 # Olofsson et al. 2014, table 8: sample counts, rows map, columns reference; strata are the classes
 # deforestation, forest gain, stable forest, stable non-forest, in 900,000 ha.
@@ -134,6 +134,19 @@ def test_what_was_seen_once_or_never_gets_an_interval_that_is_named():
     always = proportion(sample, np.ones(200, bool))
     assert always.low == pytest.approx(1 - never.high)
     assert always.high == 1
+
+
+def test_mid_p_gamma_limits_of_a_published_example():
+    # Down's syndrome by age of the mother, fifth births in Michigan (Fay and Feuer 1997, table II),
+    # and the limits that the R package dsrTest, with asht, prints for it: 59.71632 to 173.08170.
+    cases = np.array([0, 8, 63, 112, 262, 295])
+    births = np.array([327, 30_666, 123_419, 149_919, 104_088, 34_392])
+    everyone = np.array([319_933, 931_318, 786_511, 488_235, 237_863, 61_313])
+    weights = everyone / everyone.sum() / births * 1e5
+    total, variance = weights @ cases, weights**2 @ cases
+    assert total == pytest.approx(75.52901)
+    limits = _mid_p_gamma(total, variance, weights.max())
+    assert limits == pytest.approx((59.71632, 173.08170), rel=1e-5)
 
 
 def test_common_classes_get_the_normal_interval():
