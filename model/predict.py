@@ -63,6 +63,25 @@ class Predictor:
         Raises:
           ValueError: shapes do not fit each other or the network.
         """
+        return self._predict(optical, sar, probabilities=False)[0]
+
+    def predict_with_probabilities(
+        self, optical: np.ndarray, sar: np.ndarray
+    ) -> tuple[Prediction, np.ndarray]:
+        """As `predict`, and the calibrated probabilities.
+
+        Returns:
+          The prediction; (n,class,y,x) uint8 percent by class index, 255 nodata.
+        """
+        prediction, parts = self._predict(optical, sar, probabilities=True)
+        probability = np.concatenate(parts)
+        nothing = prediction.lulc == NODATA_CODE  # (n,y,x)
+        probability[np.broadcast_to(nothing[:, None], probability.shape)] = UNKNOWN
+        return prediction, probability
+
+    def _predict(
+        self, optical: np.ndarray, sar: np.ndarray, probabilities: bool
+    ) -> tuple[Prediction, list[np.ndarray]]:
         if len(optical) != len(sar) or not len(optical):
             raise ValueError(
                 f"predict: got {len(optical)} optical and {len(sar)} SAR chips, expected the same "
@@ -71,10 +90,11 @@ class Predictor:
         if self.threads is not None:
             torch.set_num_threads(self.threads)  # holds for the calling thread only
         parts = [
-            self._predict_batch(optical[i : i + self.batch], sar[i : i + self.batch])
+            self._predict_batch(optical[i : i + self.batch], sar[i : i + self.batch], probabilities)
             for i in range(0, len(optical), self.batch)
         ]
-        index, confidence, reliability = (np.concatenate(p) for p in zip(*parts, strict=True))
+        layers = [list(of_batches) for of_batches in zip(*parts, strict=True)]
+        index, confidence, reliability = (np.concatenate(layer) for layer in layers[:3])
         has_optical = (optical != self.inputs.optical.nodata).any(1)  # (n,y,x)
         nothing = ~has_optical & (sar == self.inputs.sar.nodata).all(1)
         reliability[~has_optical] = 0
@@ -82,12 +102,15 @@ class Predictor:
         lulc[nothing] = NODATA_CODE
         confidence[nothing] = UNKNOWN
         reliability[nothing] = UNKNOWN
-        return Prediction(lulc, confidence, reliability)
+        return Prediction(lulc, confidence, reliability), layers[3] if probabilities else []
 
     def _predict_batch(
-        self, optical: np.ndarray, sar: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Class index, confidence and reliability (n,y,x) uint8 of at most `batch` chips."""
+        self, optical: np.ndarray, sar: np.ndarray, probabilities: bool
+    ) -> tuple[np.ndarray, ...]:
+        """Class index, confidence and reliability (n,y,x) uint8 of at most `batch` chips.
+
+        With `probabilities`, those (n,class,y,x) uint8 come fourth.
+        """
         with torch.inference_mode():
             output = self.network(
                 self._padded(optical, self.inputs.optical.nodata),
@@ -101,7 +124,9 @@ class Predictor:
                 r = F.interpolate(r, size=size, mode="bilinear", align_corners=False)[:, 0]
             else:
                 r = torch.ones_like(highest)
-            layers = (index, (100 * highest).round(), (100 * r).round())
+            layers = [index, (100 * highest).round(), (100 * r).round()]
+            if probabilities:
+                layers.append((100 * probability).round())
             return tuple(x[: len(optical)].to(torch.uint8).cpu().numpy() for x in layers)
 
     def _padded(self, chips: np.ndarray, nodata: int) -> Tensor:

@@ -84,11 +84,8 @@ class RunConfig:
     threads: int | None = None
 
     def __post_init__(self):
-        unknown = [name for name in self.layers if name not in LAYERS]
-        if unknown or "lulc" not in self.layers:
-            raise ValueError(
-                f"layers: got {','.join(self.layers)}, expected lulc and any of {','.join(LAYERS)}"
-            )
+        if "lulc" not in self.layers or len(choose_layers(self.layers)) != len(self.layers):
+            raise ValueError(f"layers: got {','.join(self.layers)}, expected lulc, and each once")
         if self.max_requests < 1 or self.max_failed < 0:
             raise ValueError(
                 f"max-requests, max-failed: got {self.max_requests} and {self.max_failed}, "

@@ -28,7 +28,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--layers",
         help="comma-separated map layers: lulc and any of confidence, reliability, cloud, "
-        "optical_age, sar_age (default: all)",
+        "optical_age, sar_age (default: all of these), quality, probabilities",
     )
     how = parser.add_argument_group("how to map it")
     how.add_argument("--checkpoint", help="weights, .safetensors (default: the shipped ones)")

@@ -45,6 +45,7 @@ KEYS = {
     "date": str,
     "starting": date,
     "look_back_days": int,
+    "versions": str,
 } | RUN_OPTIONS
 
 EPOCH = date(2024, 1, 1)
@@ -52,6 +53,7 @@ EPOCH = date(2024, 1, 1)
 
 LATEST = "latest acquisition"
 CADENCES = "daily, weekly (on Mondays), monthly (on the 1st) or every N days"
+VERSIONS = ("newest", "best-evidence")
 DATE_RULES = f'"{LATEST}", "N days ago" or "end of month"'
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 
@@ -70,6 +72,8 @@ class Country:
       starting: its first slot at the earliest; "every N days" counts from it.
       look_back_days: runs whose date lies at most this far back are made anew where scenes
         came late; "latest acquisition" searches as far.
+      versions: rule by which its runs are laid over each other, see `pipeline.dated`; "": they
+        are not.
       options: further options of `cloudlulc run`, by name.
     """
 
@@ -81,6 +85,7 @@ class Country:
     date: str
     starting: date = EPOCH
     look_back_days: int = 30
+    versions: str = ""
     options: dict = field(default_factory=dict)
 
     def slot(self, today: date) -> date | None:
@@ -149,6 +154,10 @@ def _country(where: str, entry: dict) -> Country:
             raise ValueError(f"{where}: {error}") from None
     if entry.get("look_back_days", 0) < 0:
         raise ValueError(f"{where}: look_back_days is negative, expected 0 or more")
+    if entry.get("versions", VERSIONS[0]) not in VERSIONS:
+        raise ValueError(
+            f"{where}: versions is {entry['versions']!r}, expected {' or '.join(VERSIONS)}"
+        )
     ours = {key: value for key, value in entry.items() if key not in RUN_OPTIONS}
     options = {key: entry[key] for key in RUN_OPTIONS if key in entry}
     return Country(**{"region": entry["name"]} | ours, options=options)

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from pipeline import EXIT_FAILED, EXIT_OK, chain, launch
 from pipeline.arguments import run_from
 from pipeline.config import RunConfig
+from pipeline.dated import make_versions
 from pipeline.due import Due, due, forget, newest_run, series_name
 from pipeline.options import add_run_options
 from pipeline.progress import say
@@ -19,6 +20,7 @@ from pipeline.schedule import Country, read_schedule
 from transforms.period import parse_day
 from transforms.scene import SourceUnavailable
 from transforms.sources import open_source
+from transforms.store import join
 
 NOT_FOR_THE_WORKFLOW = ("max_failed", "device", "threads")
 """Options that say how a run is executed here; deploy/workflow.yaml decides on them itself."""
@@ -172,6 +174,10 @@ def _run(args, beam_args, described, today) -> int:
                 options = _parsed(country, entry.run.target, entry.run.out)
                 if chain.run_jobs(options, beam_args, launch.JOBS) != EXIT_OK:
                     code = EXIT_FAILED
+            if country.versions and entries:
+                series = join(country.out, series_name(country, run))
+                for version in make_versions(series, country.versions):
+                    say(f"{country.name}: {version}")
         except (ValueError, SourceUnavailable) as error:
             say(f"{country.name}: {error}")
             code = EXIT_FAILED

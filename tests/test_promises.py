@@ -102,7 +102,7 @@ def run_in_a_loop(run: RunConfig) -> None:
         for key in unclassified(tile, run.out, run.grid):
             chips = read_chips(cube, run.grid, key)
             layers = map_layers(chips, network.predict(chips.optical, chips.sar), run.grid)
-            write_core(maps, run.grid, key, layers)
+            write_core(maps, run.grid, key, {name: layers[name] for name in run.layers})
     for tile in run.product_tiles():
         publish_tile(tile, run.publication())
     publish_collection(run.product_tiles(), run.publication())

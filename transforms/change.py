@@ -20,6 +20,7 @@ from transforms.derived import (
 )
 from transforms.export import write_tile
 from transforms.layers import Layer
+from transforms.merge import DATE, date_number
 from transforms.mosaic import Window, window_geobox
 from transforms.product import ProductTile, item_url, product_url, tile_url
 from transforms.statistics import add_areas
@@ -164,9 +165,15 @@ def _write_tile(tile: DerivedTile, out: str, legend: Legend, threshold: int) -> 
     areas: dict[int, float] = {}
 
     def changes() -> Iterator[Window]:
-        names = ("lulc", "confidence")
-        pairs = (read_windows(version, tile.name, names) for version in tile.versions)
-        for old, new in zip(*pairs, strict=True):
+        names = ["lulc", "confidence"]
+        seen_again = DATE.name in newer.tiles[tile.name].layers
+        olds = read_windows(older, tile.name, names)
+        news = read_windows(newer, tile.name, names + [DATE.name] * seen_again)
+        for old, new in zip(olds, news, strict=True):
+            if seen_again:
+                # What a merged product took over from before is not seen a second time.
+                before = new.layers[DATE.name] <= date_number(older.date)
+                new.layers["lulc"][before] = NODATA_CODE
             layers = change_of(old.layers, new.layers, threshold)
             km2 = pixel_areas(window_geobox(tile.geobox, old.rows, old.cols)) / 1e6
             add_areas(areas, km2, layers[CHANGE.name])

@@ -15,6 +15,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 
 from model import checkpoint
 from model.inputs import InputSpec
+from model.legend import LULC6
 from model.predict import Prediction, Predictor
 from transforms.chips import finished_chips, open_chip_cube, read_chips
 from transforms.failures import FAILED, Failure
@@ -24,8 +25,11 @@ from transforms.mapcube import finished_blocks, open_map_cube, write_core
 from transforms.pixels.chip import Chips, Quality
 from transforms.store import is_local, local_path, read_bytes
 
+Mapped = tuple[Chips, Prediction, np.ndarray | None]
+"""Chips, what the network makes of them, and the probabilities where they are wanted."""
 
-class ChipClassifier(ModelHandler[Chips, tuple[Chips, Prediction], Predictor]):
+
+class ChipClassifier(ModelHandler[Chips, Mapped, Predictor]):
     """Runs the network on the chips of one block at a time, in fixed, padded batches.
 
     A block's result is a function of the block alone: neither the bundle that Beam puts it in nor
@@ -35,22 +39,35 @@ class ChipClassifier(ModelHandler[Chips, tuple[Chips, Prediction], Predictor]):
       path: of the checkpoint, as the worker sees it; may be a gs:// address.
       device: "cpu" or "cuda".
       threads: of torch per process; None leaves torch's own choice.
+      probabilities: whether those of all classes are wanted.
     """
 
-    def __init__(self, path: str, device: str = "cpu", threads: int | None = None):
+    def __init__(
+        self,
+        path: str,
+        device: str = "cpu",
+        threads: int | None = None,
+        probabilities: bool = False,
+    ):
         # One block a batch: a failing block then takes no other with it.
         super().__init__(min_batch_size=1, max_batch_size=1)
         self.path = path
         self.device = device
         self.threads = threads
+        self.probabilities = probabilities
 
     def load_model(self) -> Predictor:
         return Predictor(load_checkpoint(self.path), self.device, self.threads)
 
     def run_inference(
         self, batch: Sequence[Chips], model: Predictor, inference_args: dict | None = None
-    ) -> list[tuple[Chips, Prediction]]:
-        return [(chips, model.predict(chips.optical, chips.sar)) for chips in batch]
+    ) -> list[Mapped]:
+        if self.probabilities:
+            return [
+                (chips, *model.predict_with_probabilities(chips.optical, chips.sar))
+                for chips in batch
+            ]
+        return [(chips, model.predict(chips.optical, chips.sar), None) for chips in batch]
 
     def get_num_bytes(self, batch: Sequence[Chips]) -> int:
         # Beam's own way pickles the batch to learn its size: half a second for 243 MB.
@@ -72,16 +89,19 @@ def load_checkpoint(url: str) -> checkpoint.Checkpoint:
         return checkpoint.load(path)
 
 
-def map_layers(chips: Chips, prediction: Prediction, grid: Grid) -> dict[str, np.ndarray]:
+def map_layers(
+    chips: Chips, prediction: Prediction, grid: Grid, probability: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The layers of one block's core.
 
     Args:
       chips: of the block.
       prediction: of these chips.
       grid: processing grid; says which part of a chip is its core.
+      probability: (chip, class, y, x) uint8 percent, where those layers are wanted.
 
     Returns:
-      Layer name -> (y, x) of the block's core; dtype and nodata as in `LAYERS`.
+      Layer name -> (y, x) of the block's core; dtype and nodata as in `ALL_LAYERS`.
     """
     seen = {
         "optical_age": (chips.quality & Quality.NO_OPTICAL) == 0,
@@ -92,7 +112,10 @@ def map_layers(chips: Chips, prediction: Prediction, grid: Grid) -> dict[str, np
         "confidence": prediction.confidence,
         "reliability": prediction.reliability,
         "cloud": chips.cloud,
+        "quality": chips.quality,
     }
+    if probability is not None:
+        layers |= {f"probability_{c.name}": probability[:, c.index] for c in LULC6.classes}
     for sensor, (name, valid) in enumerate(seen.items()):
         age = chips.age[:, sensor, None, None]
         layers[name] = np.where(valid, age, LAYERS[name].nodata).astype(LAYERS[name].dtype)
@@ -203,11 +226,11 @@ class _WriteCores(beam.DoFn):
         self._cubes = {}
         self._written = Metrics.counter("classify", "blocks written")
 
-    def process(self, element: tuple[BlockKey, tuple[Chips, Prediction]]) -> Iterator[BlockKey]:
-        key, (chips, prediction) = element
+    def process(self, element: tuple[BlockKey, Mapped]) -> Iterator[BlockKey]:
+        key, (chips, prediction, probability) = element
         if key.tile not in self._cubes:
             self._cubes[key.tile] = open_map_cube(self.root, key.tile, self.grid)
-        layers = map_layers(chips, prediction, self.grid)
+        layers = map_layers(chips, prediction, self.grid, probability)
         chosen = {name: layers[name] for name in self.layers}
         write_core(self._cubes[key.tile], self.grid, key, chosen)
         self._written.inc()

@@ -18,6 +18,8 @@ from transforms.product import collection_url, item_url, product_url, tile_url
 from transforms.stac_product import layer_assets, whole_bbox
 from transforms.versions import Version
 
+_KEPT = ("cloudlulc:outside_region", "cloudlulc:outside_legend", "cloudlulc:region_km2")
+
 
 class DerivedTile(NamedTuple):
     """A tile to make from tiles of the same name.
@@ -37,6 +39,16 @@ class DerivedTile(NamedTuple):
         """Follows from what the tile is made from: equal digests, equal bytes."""
         items = [version.items[self.name] for version in self.versions]
         return hashlib.sha256(json.dumps([self.how, items], sort_keys=True).encode()).hexdigest()
+
+    @property
+    def dates(self) -> list[str]:
+        """Target dates of what went into it, those of merged products each."""
+        found = set()
+        for version in self.versions:
+            properties = version.items[self.name]["properties"]
+            one = [properties["cloudlulc:target_date"]]
+            found.update(properties.get("cloudlulc:dates", one))
+        return sorted(found)
 
     def is_written(self, out: str) -> bool:
         """Whether the tile lies there, made from just this."""
@@ -60,10 +72,10 @@ def item_of(
     properties = {
         name: value
         for name, value in newest["properties"].items()
-        if not name.startswith("cloudlulc:") or "checkpoint" in name or name.endswith("_region")
+        if not name.startswith("cloudlulc:") or name in _KEPT or "checkpoint" in name
     }
     notice = _attribution(items)
-    oldest, last = tile.versions[0].date, tile.versions[-1].date
+    oldest, last = tile.dates[0], tile.dates[-1]
     properties |= {
         "title": f"{title}, tile {tile.name}",
         "description": f"{title}. {notice}".strip(),
@@ -71,11 +83,10 @@ def item_of(
         "datetime": f"{last}T00:00:00Z",
         "start_datetime": f"{oldest}T00:00:00Z",
         "end_datetime": f"{last}T00:00:00Z",
-        "version": str(last),
-        "processing:lineage": f"{title}, from products of "
-        + ", ".join(str(version.date) for version in tile.versions),
-        "cloudlulc:target_date": str(last),
-        "cloudlulc:dates": [str(version.date) for version in tile.versions],
+        "version": last,
+        "processing:lineage": f"{title}, from products of {', '.join(tile.dates)}",
+        "cloudlulc:target_date": last,
+        "cloudlulc:dates": tile.dates,
         "cloudlulc:made_from": tile.digest,
     }
     for provider in properties["providers"]:

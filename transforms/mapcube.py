@@ -16,7 +16,7 @@ from model.legend import Legend
 from transforms import cf, store
 from transforms.chips import finished_chips
 from transforms.grid import BlockKey, Grid, TileIndex
-from transforms.layers import LAYERS, Layer
+from transforms.layers import ALL_LAYERS, Layer
 from transforms.seal import SealedStore, open_sealed, sealed_blocks
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def write_core(cube: MapCube, grid: Grid, key: BlockKey, layers: dict[str, np.nd
     """Write the layers of one block, a whole shard each, and its seal last.
 
     Args:
-      layers: by name, each (y, x) of the block's core, dtype and nodata as in `LAYERS`.
+      layers: by name, each (y, x) of the block's core, dtype and nodata as in `ALL_LAYERS`.
 
     Raises:
       ValueError: layers, shapes or dtypes are not the cube's.
@@ -114,7 +114,7 @@ def write_core(cube: MapCube, grid: Grid, key: BlockKey, layers: dict[str, np.nd
         )
     shape = (grid.block_core_size,) * 2
     for name, pixels in layers.items():
-        expected = (shape, LAYERS[name].dtype)
+        expected = (shape, ALL_LAYERS[name].dtype)
         if (pixels.shape, str(pixels.dtype)) != expected:
             raise ValueError(
                 f"block {key}, layer {name!r}: got {(pixels.shape, str(pixels.dtype))}, "

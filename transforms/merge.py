@@ -37,25 +37,36 @@ def settle(
     """The layers of the product that decides each pixel, all of them from the same one.
 
     Args:
-      windows: layers by name, (y, x), of each product, oldest first.
-      dates: their target dates.
+      windows: layers by name, (y, x), of each product, oldest first; one that was merged itself
+        has its layer `date`.
+      dates: the products' target dates.
       rule: "newest": the newest product that shows the pixel; "best-evidence": the most confident
         one, of equals the newest.
 
     Returns:
       The layers, and `date`, (y, x) uint32 as 20240615; nodata where no product shows anything.
     """
-    out = {name: pixels.copy() for name, pixels in windows[0].items()}
-    out[DATE.name] = np.where(out["lulc"] != NODATA_CODE, _number(dates[0]), 0).astype(DATE.dtype)
-    for layers, day in zip(windows[1:], dates[1:], strict=True):
+    dated = [_dated(layers, day) for layers, day in zip(windows, dates, strict=True)]
+    out = {name: pixels.copy() for name, pixels in dated[0].items()}
+    for layers in dated[1:]:
         better = layers["lulc"] != NODATA_CODE
         if rule == BEST_EVIDENCE:
             nothing = out["lulc"] == NODATA_CODE
             better &= nothing | (layers["confidence"] >= out["confidence"])
         for name, pixels in layers.items():
             out[name][better] = pixels[better]
-        out[DATE.name][better] = _number(day)
     return out
+
+
+def _dated(layers: dict[str, np.ndarray], day: date) -> dict[str, np.ndarray]:
+    shown = layers["lulc"] != NODATA_CODE
+    number = np.where(shown, date_number(day), DATE.nodata).astype(DATE.dtype)
+    return {DATE.name: number} | layers
+
+
+def date_number(day: date) -> int:
+    """2024-06-15 -> 20240615."""
+    return int(f"{day:%Y%m%d}")
 
 
 def write_merged(versions: Sequence[Version], out: str, rule: str) -> dict[str, list[str]]:
@@ -138,15 +149,18 @@ def _link_tile(tile: DerivedTile, out: str, versions: Sequence[Version]) -> None
 
 
 def _write_tile(tile: DerivedTile, out: str, layers: Sequence[Layer], rule: str) -> None:
-    dates = [version.date for version in tile.versions]
-    listed = ", ".join(map(str, dates))
+    dates = [version.date_of(tile.name) for version in tile.versions]
+    listed = ", ".join(tile.dates)
     title = f"Land cover up to {dates[-1]}, {rule} of {listed}"
     legend = tile.versions[-1].product.legend
     statistics = TileStatistics()
 
     def settled() -> Iterator[Window]:
-        names = tuple(layer.name for layer in layers)
-        sources = [read_windows(v, tile.name, names) for v in tile.versions]
+        sources = []
+        for version in tile.versions:
+            known = version.tiles[tile.name].layers
+            names = [layer.name for layer in (*layers, DATE) if layer.name in known]
+            sources.append(read_windows(version, tile.name, names))
         for parts in zip(*sources, strict=True):
             rows, cols = parts[0].rows, parts[0].cols
             merged = settle([part.layers for part in parts], dates, rule)
@@ -159,7 +173,3 @@ def _write_tile(tile: DerivedTile, out: str, layers: Sequence[Layer], rule: str)
     item = item_of(tile, out, title, with_date, legend)
     item["properties"] |= {"cloudlulc:rule": rule} | statistics.to_properties(legend)
     store.write_json(item_url(out, tile.name), item)
-
-
-def _number(day: date) -> int:
-    return int(f"{day:%Y%m%d}")

@@ -46,6 +46,15 @@ _EXTENSIONS = [
 _COLLECTION_EXTENSIONS = [
     url for url in _EXTENSIONS if "/processing/" not in url and "/projection/" not in url
 ]
+OUTSIDE_LEGEND = {
+    "shrub": "mapped as grassland, as in the labels that the network learns from",
+    "wetland": "no class and no label: mapped as what it resembles on the day, mostly water, "
+    "grassland or forest",
+    "snow and ice": "no class and no label: mapped as what it resembles; the layer quality, made "
+    "on demand, flags snow where the optical scene's own mask does",
+}
+"""What becomes of land cover that the legend has no class for."""
+
 _LICENSE = "CC-BY-4.0"
 _LICENSE_LINK = {
     "rel": "license",
@@ -112,6 +121,7 @@ def product_item(
         "cloudlulc:checkpoint": run.checkpoint,
         "cloudlulc:checkpoint_sha256": run.checkpoint_digest,
         "cloudlulc:target_date": str(run.target_date),
+        "cloudlulc:outside_legend": OUTSIDE_LEGEND,
     }
     if created:
         properties["created"] = created.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -23,6 +23,10 @@ class Version(NamedTuple):
     def tiles(self) -> dict[str, PublishedTile]:
         return {tile.name: tile for tile in self.product.tiles}
 
+    def date_of(self, name: str) -> date:
+        """The target date of a tile: one that was linked keeps its own."""
+        return date.fromisoformat(self.items[name]["properties"]["cloudlulc:target_date"])
+
     def folder(self, name: str) -> str:
         """Where a tile lies."""
         return os.path.dirname(self.tiles[name].layers["lulc"])
@@ -57,8 +61,10 @@ def _open(url: str) -> Version:
             raise ValueError(f"{product.url}: tile {tile.name} has no layer lulc; it is no map")
         folder = os.path.dirname(tile.layers["lulc"])
         items[tile.name] = store.read_json(store.join(folder, f"{tile.name}.json"))
-    dates = {item["properties"]["cloudlulc:target_date"] for item in items.values()}
-    return Version(product, date.fromisoformat(max(dates)), items)
+    stated = store.read_json(product.url).get("version", "")
+    if not stated:
+        raise ValueError(f"{product.url}: the collection states no version; publish it anew")
+    return Version(product, date.fromisoformat(stated), items)
 
 
 def _check_alike(a: Version, b: Version) -> None:

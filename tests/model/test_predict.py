@@ -51,6 +51,23 @@ def test_layers_and_nodata():
     assert p.reliability[0, 32:].max() > 0 and p.reliability[1].min() > 0
 
 
+def test_probabilities_are_those_of_the_prediction():
+    optical, sar = chips(3)
+    optical[0, :, :32], sar[0, :, :32] = 0, -32768
+    predictor = Predictor(checkpoint(), threads=1)
+    p, probability = predictor.predict_with_probabilities(optical, sar)
+    assert equal(p, predictor.predict(optical, sar))
+    assert (probability.shape, probability.dtype) == ((3, 6, 64, 64), np.uint8)
+    nothing = np.broadcast_to((p.lulc == 0)[:, None], probability.shape)
+    assert nothing.any() and (probability[nothing] == 255).all()
+    shown = p.lulc != 0
+    highest = probability.max(1)
+    assert (highest[shown] == p.confidence[shown]).all()
+    of_class = np.take_along_axis(probability, LULC6.indices(p.lulc)[:, None] % 6, 1)[:, 0]
+    assert (of_class[shown] == highest[shown]).all()
+    assert np.abs(probability.sum(1, dtype=int)[shown] - 100).max() <= 3
+
+
 def test_a_result_does_not_depend_on_the_other_chips_or_on_threads():
     optical, sar = chips(6)
     predictor = Predictor(checkpoint(), threads=1)

@@ -139,3 +139,24 @@ def test_what_cannot_be_merged_is_refused(products, tmp_path, capsys):
     assert main(["merge", june, other, out]) == 2
     assert "different weights" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_merged_product_is_merged_again_with_the_dates_of_its_pixels(products, tmp_path):
+    merged(products, NEWEST)
+    august = np.full((200, 300), 50)
+    august[50:] = 0
+    newest = make_product(str(tmp_path / "august"), date(2024, 8, 15), {WEST: layers(august, 99)})
+    both = [str(products / NEWEST), newest]
+    assert main(["merge", *both, f"--out={tmp_path / 'merged'}"]) == 0
+    tile = tmp_path / "merged" / "product" / WEST.name
+    with rasterio.open(tile / f"{WEST.name}_date.tif") as raster:
+        days = raster.read(1)
+    assert (days[:50] == 20240815).all()
+    assert (days[50:, OLD] == 20240615).all() and (days[50:, BOTH] == 20240715).all()
+    item = json.loads((tile / f"{WEST.name}.json").read_text())
+    assert item["properties"]["cloudlulc:dates"] == ["2024-06-15", "2024-07-15", "2024-08-15"]
+    # Change counts only what was seen again.
+    assert main(["change", both[0], str(tmp_path / "merged"), f"--out={tmp_path / 'c'}"]) == 0
+    with rasterio.open(tmp_path / "c" / "product" / WEST.name / f"{WEST.name}_change.tif") as found:
+        change = found.read(1)
+    assert (change[50:] == 0).all() and (change[10, OLD] == 15).all()

@@ -1,0 +1,50 @@
+"""A run's configuration: what is refused before anything is written, and what run.json keeps."""
+
+from datetime import date
+
+import pytest
+import shapely
+
+from pipeline.config import RunConfig, from_dict
+from pipeline.region import Region
+from transforms.pixels.pairing import PairRule
+from transforms.product import ProductGrid
+
+
+def run_with(**changes) -> RunConfig:
+    region = Region("box", shapely.box(6, 50, 6.1, 50.1))
+    rule = PairRule(date(2024, 6, 15))
+    return RunConfig(region, rule, "synthetic:seed=1", "out", "weights", "00" * 32, **changes)
+
+
+@pytest.mark.parametrize(
+    ("product", "choose"),
+    [
+        (ProductGrid(resolution=1 / 30000), "4.5e-05"),
+        (ProductGrid(3035, 4.9), "choose 5 or more"),
+        (ProductGrid(6933, 1.0), "choose 5 or more"),
+    ],
+)
+def test_a_product_grid_finer_than_half_a_map_pixel_is_refused(product, choose):
+    with pytest.raises(ValueError, match="finer than half") as error:
+        run_with(product=product)
+    assert choose in str(error.value)
+
+
+@pytest.mark.parametrize("product", [ProductGrid(), ProductGrid(3035, 5.0), ProductGrid(6933)])
+def test_half_a_map_pixel_is_not(product):
+    assert run_with(product=product).product == product
+
+
+def test_what_is_shown_outside_of_the_region_decides_the_run():
+    plain, whole = run_with(), run_with(keep_outside=True)
+    assert plain.id != whole.id
+    assert whole.publication().keep_outside and not plain.publication().keep_outside
+    assert from_dict(whole.to_dict(), "out").keep_outside
+
+
+def test_layers_on_demand_are_asked_for_by_name_and_once():
+    assert "quality" in run_with(layers=("lulc", "quality")).layers
+    for layers in (("confidence",), ("lulc", "lulc"), ("lulc", "snow")):
+        with pytest.raises(ValueError, match="layers"):
+            run_with(layers=layers)
