@@ -66,6 +66,7 @@ def make_product(
         item["properties"]["cloudlulc:class_area_km2"] = {
             names[code]: km2 for code, km2 in statistics.class_km2.items()
         }
+        item["properties"]["cloudlulc:regimes"] = {"both": {"blocks": 9, "expected_accuracy": 0.75}}
         store.write_json(item_url(root, tile.name), item)
     store.write_json(collection_url(root), product_collection(root, run, tiles, scenes_of(day)))
     store.write_json(store.join(root, "run.json"), {"grid": vars(GRID)})

@@ -33,21 +33,23 @@ def pixel_at(product: Product, lon: float, lat: float) -> dict[str, Any]:
         found = _read(tile, lon, lat)
         if found:
             values, centre = found
+            day = _target_date(tile, lon, lat)
             break
     else:
         return answer
     answer |= {
+        "date": day,
         "tile": tile.name,
         "values": values,
         "class": next((c for c in tile.classes if c["code"] == values.get("lulc")), None),
         "acquired": {
-            sensor: _day(product.date, values.get(layer))
+            sensor: _day(day, values.get(layer))
             for sensor, layer in (("optical", "optical_age"), ("sar", "sar_age"))
         },
         "inputs": None,
     }
     if values.get("lulc") is not None:
-        answer["inputs"] = _of_block(product, *centre) or _of_tile(tile)
+        answer["inputs"] = _of_block(product, tile, *centre) or _of_tile(tile)
     return answer
 
 
@@ -56,23 +58,39 @@ def _read(tile: ViewTile, lon: float, lat: float):
     values: dict[str, int | None] = {}
     centre = None
     for layer, url in tile.cogs.items():
-        with open_cog(url) as cog:
-            to_cog = Transformer.from_crs(4326, cog.crs, always_xy=True)
-            x, y = to_cog.transform(lon, lat)
-            row, col = cog.index(x, y)
-            if not (0 <= row < cog.height and 0 <= col < cog.width):
-                return None
-            value = int(cog.read(1, window=((row, row + 1), (col, col + 1)))[0, 0])
-            values[layer] = None if value == LAYERS[layer].nodata else value
-            centre = to_cog.transform(*cog.xy(row, col), direction="INVERSE")
+        found = _value_at(url, lon, lat)
+        if found is None:
+            return None
+        value, centre = found
+        values[layer] = None if value == LAYERS[layer].nodata else value
     return (values, centre) if centre else None
+
+
+def _value_at(url: str, lon: float, lat: float) -> tuple[int, tuple[float, float]] | None:
+    """(value, (lon, lat) of its centre) of the pixel at a place; None beside the raster."""
+    with open_cog(url) as cog:
+        to_cog = Transformer.from_crs(4326, cog.crs, always_xy=True)
+        row, col = cog.index(*to_cog.transform(lon, lat))
+        if not (0 <= row < cog.height and 0 <= col < cog.width):
+            return None
+        value = int(cog.read(1, window=((row, row + 1), (col, col + 1)))[0, 0])
+        return value, to_cog.transform(*cog.xy(row, col), direction="INVERSE")
+
+
+def _target_date(tile: ViewTile, lon: float, lat: float) -> str:
+    """The target date that a pixel's ages count from, ISO."""
+    found = _value_at(tile.dates, lon, lat) if tile.dates else None
+    if found is None or found[0] == 0:
+        return tile.date
+    number = str(found[0])
+    return f"{number[:4]}-{number[4:6]}-{number[6:]}"
 
 
 def _day(target: str, age: int | None) -> str | None:
     return None if age is None else str(date.fromisoformat(target) + timedelta(days=age))
 
 
-def _of_block(product: Product, lon: float, lat: float) -> dict[str, Any] | None:
+def _of_block(product: Product, tile: ViewTile, lon: float, lat: float) -> dict[str, Any] | None:
     """Scenes and regime of the block that mapped a place; None where the run's plan is not here."""
     if product.root is None:
         return None
@@ -94,7 +112,14 @@ def _of_block(product: Product, lon: float, lat: float) -> dict[str, Any] | None
         for scene in planned_scenes(product.root, [key])
     ]
     (regime,) = regimes(product.root, [key])
-    return {"of": "block", "name": str(key), "regime": regime, "scenes": scenes}
+    stated = tile.properties.get("cloudlulc:regimes", {}).get(regime, {})
+    return {
+        "of": "block",
+        "name": str(key),
+        "regime": regime,
+        "expected_accuracy": stated.get("expected_accuracy"),
+        "scenes": scenes,
+    }
 
 
 def _of_tile(tile: ViewTile) -> dict[str, Any]:
@@ -104,7 +129,13 @@ def _of_tile(tile: ViewTile) -> dict[str, Any]:
         {"id": id, "sensor": _sensor(id), "time": _time(id), "cloud": None, "orbit": None}
         for id in ids
     ]
-    return {"of": "tile", "name": tile.name, "regime": None, "scenes": scenes}
+    return {
+        "of": "tile",
+        "name": tile.name,
+        "regime": None,
+        "expected_accuracy": None,
+        "scenes": scenes,
+    }
 
 
 def block_at(grid: Grid, lon: float, lat: float) -> BlockKey:

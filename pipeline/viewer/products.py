@@ -29,6 +29,8 @@ class ViewTile(NamedTuple):
     links: tuple[dict[str, str], ...]  # of the item
     classes: tuple[dict[str, Any], ...]  # {"code", "name", "color": "#rrggbb"}, by code
     missing: tuple[str, ...]  # layers whose COG does not lie there
+    date: str  # target date, ISO
+    dates: str | None  # URL of the layer that holds each pixel's, where several were merged
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Product:
       folder: URL that holds collection.json and a folder per tile.
       root: the run's folder, where plans lie; None where the product was moved out of it.
       name: of the region.
-      date: target date, ISO.
+      date: target date, ISO; of merged products the newest.
       tiles: finished tiles, by name.
       notices: what is missing of the product, sentences for its reader.
     """
@@ -123,7 +125,7 @@ def _open_product(url: str, taken: set[str]) -> Product:
             notices.append(
                 f"Layer {layer} is missing in {_some(without)}, though the STAC items list it."
             )
-    date = tiles[0].properties["datetime"][:10]
+    date = max(tile.date for tile in tiles)
     name = _name(collection, date) or folder.rpartition("/")[2]
     key = _key(f"{name}-{date}", taken)
     return Product(key, folder, root, name, date, tiles, tuple(notices))
@@ -158,6 +160,10 @@ def _read_tile(folder: str, name: str) -> ViewTile | None:
     if not store.exists(url):
         return None
     item = store.read_json(url)
+    if "lulc" not in item.get("assets", {}):
+        raise ValueError(
+            f"{url} has no layer lulc: it is no land-cover map (maps of change open in QGIS)"
+        )
     try:
         assets = {layer: item["assets"][layer] for layer in LAYERS if layer in item["assets"]}
         urls = {layer: _inside(url, asset["href"]) for layer, asset in assets.items()}
@@ -170,6 +176,8 @@ def _read_tile(folder: str, name: str) -> ViewTile | None:
             tuple(item["links"]),
             _classes(assets["lulc"]["classification:classes"]),
             tuple(layer for layer in urls if layer not in there),
+            item["properties"]["cloudlulc:target_date"],
+            _inside(url, item["assets"]["date"]["href"]) if "date" in item["assets"] else None,
         )
     except KeyError as error:
         raise ValueError(

@@ -17,6 +17,8 @@ import pytest
 import rasterio
 import requests
 import shapely
+from fsspec.registry import _registry
+from gcsfs.core import GCSFileSystem
 from PIL import Image
 from pyproj import Geod, Transformer
 from viewed import GRID, STATIC, make_product, served
@@ -24,9 +26,13 @@ from viewed import GRID, STATIC, make_product, served
 from model.legend import LULC6
 from pipeline.viewer import areas
 from pipeline.viewer.products import open_products
+from tests.servers.gcs import gcs_emulator
+from transforms import store
 from transforms.grid import BlockKey
 from transforms.layers import LAYERS
+from transforms.merge import write_merged
 from transforms.product import ProductGrid
+from transforms.versions import open_versions
 
 KEY, METRES = "two-tiles-2024-06-15", "two-tiles-2024-07-01"
 PLACES = np.random.default_rng(7).uniform((6.0, 50.0), (6.08, 50.05), (25, 2))
@@ -158,6 +164,7 @@ def test_pixels_are_what_rasterio_reads(address, roots):
         assert answer["inputs"]["name"] == str(key)
         ids = [scene["id"] for scene in answer["inputs"]["scenes"]]
         sar, optical = "S1A_IW_GRDH_20240615T173000_T32ULB", "S2A_MSIL2A_20240615T103000_T32ULB"
+        assert answer["inputs"]["expected_accuracy"] == (0.75 if key.col % 2 else None)
         if key.col % 2:
             assert (answer["inputs"]["regime"], ids) == ("both", [sar, optical])
         else:
@@ -356,6 +363,59 @@ def test_items_cannot_point_elsewhere(roots, tmp_path):
         item.write_text(json.dumps(document))
         with pytest.raises(ValueError, match="does not lie beside the item; not opened"):
             open_products([str(tmp_path / "copied")])
+
+
+def test_a_merged_product_has_a_date_for_each_pixel(roots, tmp_path):
+    older = make_product(str(tmp_path / "older"), date(2024, 6, 1), seed=9)
+    merged = str(tmp_path / "merged")
+    write_merged(open_versions([older, roots[0]]), merged, "best-evidence")
+    dates = at_places(merged, "date", PLACES[:8])
+    assert {20240601, 20240615} <= set(dates)
+    with served(open_products([merged])) as address:
+        (product,) = get(address, "api/products").json()["products"]
+        for (lon, lat), number in zip(PLACES[:8], dates, strict=True):
+            answer = get(address, f"api/{product['key']}/pixel?lon={lon}&lat={lat}").json()
+            if not number:
+                continue
+            assert answer["date"].replace("-", "") == str(number)
+            seen = date.fromisoformat(answer["acquired"]["optical"])
+            age = (seen - date.fromisoformat(answer["date"])).days
+            assert age == answer["values"]["optical_age"]
+            assert answer["inputs"]["of"] == "tile"
+
+
+def test_maps_of_change_are_refused(roots, tmp_path):
+    shutil.copytree(Path(roots[0]) / "product", tmp_path / "copied")
+    item = next(iter(tmp_path.glob("copied/*/*.json")))
+    document = json.loads(item.read_text())
+    document["assets"]["change"] = document["assets"].pop("lulc")
+    item.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="it is no land-cover map"):
+        open_products([str(tmp_path / "copied")])
+
+
+def test_products_on_gs_are_read_as_the_jobs_read_them(roots, tmp_path, monkeypatch):
+    (tmp_path / "buckets" / "bucket").mkdir(parents=True)
+    with gcs_emulator(tmp_path / "buckets") as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        # gcsfs would ask for the kind of a bucket by gRPC, which an emulator does not speak.
+        monkeypatch.setitem(_registry, "gs", GCSFileSystem)
+        GCSFileSystem.clear_instance_cache()
+        for name in store.list_files(f"{roots[1]}/product"):
+            store.write_bytes(
+                f"gs://bucket/product/{name}", store.read_bytes(f"{roots[1]}/product/{name}")
+            )
+        with served(open_products(["gs://bucket/product"])) as address:
+            lon, lat = PLACES[0]
+            values = at_places(roots[1], "lulc", PLACES[:1])
+            answer = get(address, f"api/{METRES}/pixel?lon={lon}&lat={lat}").json()
+            assert [answer["values"]["lulc"]] == values
+            colors = {c.code: (*c.color, 255) for c in LULC6.classes}
+            assert color_at(address, METRES, "lulc", lon, lat) == colors[values[0]]
+            areas_there = get(address, f"api/{METRES}/areas", params=VIEW).json()
+        GCSFileSystem.clear_instance_cache()
+    with served(open_products(roots[1:])) as address:
+        assert get(address, f"api/{METRES}/areas", params=VIEW).json() == areas_there
 
 
 def test_what_is_bundled_is_what_was_published():

@@ -19,7 +19,7 @@ export function swatch(color) {
 
 // As many digits for all of a table as its largest area deserves.
 export function km2Of(largest) {
-  const digits = largest < 1 ? 4 : largest < 10 ? 3 : largest < 100 ? 2 : largest < 10000 ? 1 : 0;
+  const digits = largest < 10 ? 3 : largest < 100 ? 2 : largest < 10000 ? 1 : 0;
   const format = new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   return (value) => (value === 0 ? "0" : format.format(value));
 }
