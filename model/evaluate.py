@@ -220,6 +220,7 @@ def figures(counted: Sequence[SampleScore], draws: int = 1000, seed: int = 0) ->
         }
     return {
         "samples": len(counted),
+        "places": len({s.place for s in counted}),
         "pixels": s.pixels,
         "oa": _plain(s.overall_accuracy),
         "f1": _plain(s.macro_f1),
