@@ -151,8 +151,13 @@ def write_change(older: Version, newer: Version, out: str, threshold: int) -> di
         "cloudlulc:new_tiles": done["new"],
         "cloudlulc:confidence_threshold": threshold,
     }
-    write_derived_collection(out, _title(older, newer), (older, newer), shown, extra, _TABLE_ASSET)
+    about = _collection(older, newer), _title(older, newer)
+    write_derived_collection(out, *about, (older, newer), shown, extra, _TABLE_ASSET)
     return done
+
+
+def _collection(older: Version, newer: Version) -> str:
+    return f"{older.product.id}-to-{newer.date}"
 
 
 def _title(older: Version, newer: Version) -> str:
@@ -190,7 +195,7 @@ def _write_tile(tile: DerivedTile, out: str, legend: Legend, threshold: int) -> 
     }
     product_tile = ProductTile(tile.name, tile.geobox)
     write_tile(out, product_tile, LAYERS_OF_CHANGE, changes(), legend, about)
-    item = item_of(tile, out, title, LAYERS_OF_CHANGE, legend)
+    item = item_of(tile, out, _collection(older, newer), title, LAYERS_OF_CHANGE, legend)
     item["properties"] |= {
         "cloudlulc:confidence_threshold": threshold,
         "cloudlulc:change_km2": {str(value): round(km2, 6) for value, km2 in sorted(areas.items())},

@@ -64,10 +64,19 @@ def read_windows(version: Version, name: str, layers: Sequence[str]) -> Iterator
 
 
 def item_of(
-    tile: DerivedTile, out: str, title: str, layers: Sequence[Layer], legend: Legend
+    tile: DerivedTile,
+    out: str,
+    collection: str,
+    title: str,
+    layers: Sequence[Layer],
+    legend: Legend,
 ) -> dict[str, Any]:
-    """The STAC item of a derived tile, after that of its newest version."""
-    newest = tile.versions[-1].items[tile.name]
+    """The STAC item of a derived tile, after that of its newest version.
+
+    Args:
+      collection: id of the one that will list it.
+    """
+    newest = copy.deepcopy(tile.versions[-1].items[tile.name])
     items = [version.items[tile.name] for version in tile.versions]
     properties = {
         name: value
@@ -94,7 +103,7 @@ def item_of(
             provider["description"] = notice
     folder = tile_url(out, tile.name)
     return newest | {
-        "collection": _id(tile.versions),
+        "collection": collection,
         "properties": properties,
         "assets": layer_assets(layers, legend, tile.geobox, f"./{tile.name}"),
         "links": [
@@ -104,11 +113,11 @@ def item_of(
     }
 
 
-def linked_item(version: Version, name: str, out: str, versions: Sequence[Version]) -> dict:
+def linked_item(version: Version, name: str, out: str, collection: str) -> dict[str, Any]:
     """The item of a tile that a product takes over as it is, for its new place."""
     item = copy.deepcopy(version.items[name])
     folder = tile_url(out, name)
-    item["collection"] = _id(versions)
+    item["collection"] = collection
     links = [link for link in item["links"] if link["rel"] != "derived_from"]
     item["links"] = links + _scene_links([version], name, folder)
     return item
@@ -128,18 +137,23 @@ def _scene_links(versions: Sequence[Version], name: str, folder: str) -> list[di
 
 def write_derived_collection(
     out: str,
+    collection: str,
     title: str,
     versions: Sequence[Version],
     names: Sequence[str],
     extra: dict[str, Any],
     assets: dict[str, Any],
 ) -> None:
-    """Write the collection of the tiles `names` after that of the newest version."""
+    """Write the collection of the tiles `names` after that of the newest version.
+
+    Args:
+      collection: its id; stays the same from version to version.
+    """
     newest = store.read_json(versions[-1].product.url)
     items = {name: store.read_json(item_url(out, name)) for name in sorted(names)}
     notice = _attribution([v.items[n] for v in versions for n in v.items])
     document = newest | {
-        "id": _id(versions),
+        "id": collection,
         "title": title,
         "description": f"{title}. {notice}".strip(),
         "attribution": notice,
@@ -171,16 +185,12 @@ def write_derived_collection(
         "temporal": {"interval": [moments]},
     }
     if items:
-        newest_assets = copy.deepcopy(max(items.values(), key=lambda i: i["id"])["assets"])
-        for asset in newest_assets.values():
-            del asset["href"]
-        document["item_assets"] = newest_assets
+        document["item_assets"] = {
+            name: {key: value for key, value in asset.items() if key != "href"}
+            for item in items.values()
+            for name, asset in item["assets"].items()
+        }
     store.write_json(collection_url(out), document | extra)
-
-
-def _id(versions: Sequence[Version]) -> str:
-    text = json.dumps([version.product.id for version in versions])
-    return f"cloudlulc-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _attribution(items: Sequence[dict[str, Any]]) -> str:

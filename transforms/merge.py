@@ -90,6 +90,7 @@ def write_merged(versions: Sequence[Version], out: str, rule: str) -> dict[str, 
     """
     versions = sorted(versions, key=lambda version: version.date)
     layers = _layers(versions, rule)
+    collection = f"{versions[0].product.id.removesuffix(f'-{rule}')}-{rule}"
     done: dict[str, list[str]] = {"merged": [], "linked": [], "kept": []}
     for name in sorted({name for version in versions for name in version.items}):
         parts = _with_news([version for version in versions if name in version.items], name)
@@ -100,14 +101,14 @@ def write_merged(versions: Sequence[Version], out: str, rule: str) -> dict[str, 
         store.remove(item_url(out, name))
         store.remove(tile_url(out, name))
         if len(parts) == 1:
-            _link_tile(tile, out, versions)
+            _link_tile(tile, out, collection)
             done["linked"].append(name)
         else:
-            _write_tile(tile, out, layers, rule)
+            _write_tile(tile, out, collection, layers, rule)
             done["merged"].append(name)
     title = f"Land cover up to {versions[-1].date}, {rule} of {len(versions)} dates"
     names = sorted(name for group in done.values() for name in group)
-    write_derived_collection(out, title, versions, names, {"cloudlulc:rule": rule}, {})
+    write_derived_collection(out, collection, title, versions, names, {"cloudlulc:rule": rule}, {})
     return done
 
 
@@ -139,16 +140,18 @@ def _with_news(versions: Sequence[Version], name: str) -> list[Version]:
     return kept
 
 
-def _link_tile(tile: DerivedTile, out: str, versions: Sequence[Version]) -> None:
+def _link_tile(tile: DerivedTile, out: str, collection: str) -> None:
     (version,) = tile.versions
     name = tile.name
     store.link_files(version.folder(name), tile_url(out, name))
-    item = linked_item(version, name, out, versions)
+    item = linked_item(version, name, out, collection)
     item["properties"]["cloudlulc:made_from"] = tile.digest
     store.write_json(item_url(out, name), item)
 
 
-def _write_tile(tile: DerivedTile, out: str, layers: Sequence[Layer], rule: str) -> None:
+def _write_tile(
+    tile: DerivedTile, out: str, collection: str, layers: Sequence[Layer], rule: str
+) -> None:
     dates = [version.date_of(tile.name) for version in tile.versions]
     listed = ", ".join(tile.dates)
     title = f"Land cover up to {dates[-1]}, {rule} of {listed}"
@@ -170,6 +173,6 @@ def _write_tile(tile: DerivedTile, out: str, layers: Sequence[Layer], rule: str)
     about = {"title": title, "target_date": str(dates[-1]), "rule": rule, "license": "CC-BY-4.0"}
     with_date = (*layers, DATE)
     write_tile(out, ProductTile(tile.name, tile.geobox), with_date, settled(), legend, about)
-    item = item_of(tile, out, title, with_date, legend)
+    item = item_of(tile, out, collection, title, with_date, legend)
     item["properties"] |= {"cloudlulc:rule": rule} | statistics.to_properties(legend)
     store.write_json(item_url(out, tile.name), item)

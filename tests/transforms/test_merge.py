@@ -100,6 +100,9 @@ def test_only_tiles_with_news_are_made_again(products, tmp_path, capsys):
     capsys.readouterr()
     main(["merge", str(products / "june"), str(products / "july"), newest, out])
     assert "1 tile(s) merged, 0 tile(s) linked, 1 tile(s) kept" in capsys.readouterr().err
+    collection = json.loads((tmp_path / "product" / "collection.json").read_text())
+    for path in (tmp_path / "product").glob("*/*.json"):
+        assert json.loads(path.read_text())["collection"] == collection["id"]
     assert before and before == {p: p.stat().st_mtime_ns for p in before}
     with rasterio.open(tmp_path / "product" / WEST.name / f"{WEST.name}_lulc.tif") as raster:
         assert (raster.read(1) == 50).all()
