@@ -81,3 +81,35 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(root):
 def test_join():
     assert store.join("gs://b/x/", "/y", "z.zarr") == "gs://b/x/y/z.zarr"
     assert store.join("/out", "y/") == "/out/y"
+
+
+def test_linked_files_outlive_their_source_and_are_not_changed_by_it(root):
+    for name in ("a.txt", "deep/b.txt"):
+        store.write_bytes(store.join(root, "old", name), name.encode())
+    store.link_files(store.join(root, "old"), store.join(root, "new"))
+    assert store.list_files(store.join(root, "new")) == ["a.txt", "deep/b.txt"]
+    store.write_bytes(store.join(root, "old", "a.txt"), b"written anew")
+    store.remove(store.join(root, "old", "deep"))
+    assert store.read_bytes(store.join(root, "new", "a.txt")) == b"a.txt"
+    assert store.read_bytes(store.join(root, "new", "deep", "b.txt")) == b"deep/b.txt"
+
+
+def test_links_need_one_storage(tmp_path):
+    with pytest.raises(ValueError, match="one is local and one is not"):
+        store.link_files(str(tmp_path), "gs://bucket/out")
+
+
+@pytest.mark.parametrize(
+    ("href", "meant"),
+    [
+        ("../in/s1.json", "/data/in/s1.json"),
+        ("./a.tif", "/data/out/a.tif"),
+        ("https://a.b/x", "https://a.b/x"),
+        ("urn:scene:x", "urn:scene:x"),
+    ],
+)
+def test_links_are_resolved_and_made_relative_again(href, meant):
+    assert store.resolve("/data/out/item.json", href) == meant
+    back = store.relative(meant, "/data/out")
+    assert store.resolve("/data/out/item.json", back) == meant
+    assert store.resolve("gs://b/out/item.json", "../in/a.json") == "gs://b/in/a.json"
