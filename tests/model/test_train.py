@@ -2,6 +2,10 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +93,34 @@ def test_a_resumed_run_equals_an_undisturbed_one(dataset, tmp_path):
     assert whole.temperature == parts.temperature
     files = [(tmp_path / run / "checkpoint.safetensors").read_bytes() for run in ("whole", "parts")]
     assert files[0] == files[1]
+
+
+CHILD = """
+import sys
+sys.path.insert(0, "tests")
+from planet import MICRO
+from model.network import PRESETS
+from model.train import train
+PRESETS["micro"] = MICRO
+train(sys.argv[1], sys.argv[2], "micro", steps=24, batch=2, crop=32, bf16=False, threads=1,
+      half=False, save_every=5, report=lambda _: None)
+"""
+
+
+def test_a_killed_run_equals_an_undisturbed_one(dataset, tmp_path):
+    victim = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(dataset), str(tmp_path / "parts")],
+        cwd=Path(__file__).parents[2],
+    )
+    while not (tmp_path / "parts" / "state.safetensors").is_file():
+        assert victim.poll() is None
+        time.sleep(0.005)
+    victim.kill()
+    victim.wait()
+    assert not (tmp_path / "parts" / "checkpoint.safetensors").exists()
+    arguments = {"steps": 24, "save_every": 5, "report": lambda _: None, **SHORT}
+    whole, parts = (train(dataset, tmp_path / run, **arguments) for run in ("whole", "parts"))
+    assert whole.digest == parts.digest
 
 
 def test_another_seed_gives_other_weights(dataset, tmp_path):
