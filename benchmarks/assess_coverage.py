@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.estimators import NORMAL, Estimate, Sample, proportion, ratio
+from transforms.estimators import NORMAL, Estimate, Sample, producers_accuracy, proportion, ratio
 from transforms.sample_design import design
 
 CLASSES = ("water", "forest", "grassland", "barren", "built-up", "cropland")
@@ -107,7 +107,7 @@ def _figures(sample: Sample, mapped: np.ndarray, truth: np.ndarray) -> dict[str,
         here, there = mapped == k, truth == k
         figures[f"area of {name}"] = proportion(sample, there)
         figures[f"user's accuracy of {name}"] = ratio(sample, right & here, here)
-        figures[f"producer's accuracy of {name}"] = ratio(sample, right & there, there)
+        figures[f"producer's accuracy of {name}"] = producers_accuracy(sample, here, there)
     return figures
 
 

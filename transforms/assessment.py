@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from transforms.estimators import NORMAL, RARE, Estimate, Sample, proportion, ratio
+from transforms.estimators import (
+    NORMAL,
+    RARE,
+    Estimate,
+    Sample,
+    producers_accuracy,
+    proportion,
+    ratio,
+)
 from transforms.grid import GeoBox
 from transforms.mosaic import Window, window_geobox
 from transforms.published import Published, PublishedTile
@@ -207,7 +215,7 @@ def _estimates(
             "mapped_km2": round(float(strata.km2[of_class == name].sum()), 6),
             "area_km2": _plain(proportion(sample, there).times(total)),
             "users_accuracy": _plain(ratio(sample, right & here, here)),
-            "producers_accuracy": _plain(ratio(sample, right & there, there)),
+            "producers_accuracy": _plain(producers_accuracy(sample, here, there)),
         }
     regime = np.array([row["stratum"].partition("/")[2] for row in filled])
     by_cloud = {

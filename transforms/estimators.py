@@ -82,11 +82,11 @@ def proportion(sample: Sample, hit: np.ndarray) -> Estimate:
 
 
 def ratio(sample: Sample, hit: np.ndarray, within: np.ndarray) -> Estimate | None:
-    """Share of an area where an indicator is true: user's and producer's accuracy.
+    """Share of a part of the map where an indicator is true: user's accuracy, say.
 
     Args:
       hit: (unit,) bool, true only where `within` is.
-      within: (unit,) bool, the area itself as the sample shows it.
+      within: (unit,) bool, follows from the map alone.
 
     Returns:
       None where the sample has nothing within.
@@ -102,11 +102,51 @@ def ratio(sample: Sample, hit: np.ndarray, within: np.ndarray) -> Estimate | Non
     if np.isin(inside, (0.0, 1.0)).all():
         # Whole strata: the area is known, only the hits are uncertain.
         return strata.mean(share * inside / (share @ inside), hit)
-    total = share @ inside
+    possible = share * (inside > 0)
+    return _part_of_sum(strata, share, hit, within & ~hit, possible, possible)
+
+
+def producers_accuracy(sample: Sample, mapped: np.ndarray, truth: np.ndarray) -> Estimate | None:
+    """Share of a class's true area that the map shows as this class.
+
+    Args:
+      mapped, truth: (unit,) bool, whether the map and the reference say the class.
+
+    Returns:
+      None where the reference has none of the class.
+
+    Raises:
+      ValueError: a stratum has too few units.
+    """
+    if not truth.any():
+        return None
+    strata = _Stratified(sample)
+    share = sample.area / sample.area.sum()
+    shown = strata.means(mapped)
+    # Where the map says nothing else there is nothing to omit, and the other way round.
+    hits, omissions = share * (shown > 0), share * (shown < 1)
+    return _part_of_sum(strata, share, mapped & truth, truth & ~mapped, hits, omissions)
+
+
+def _part_of_sum(
+    strata: _Stratified,
+    share: np.ndarray,
+    hit: np.ndarray,
+    miss: np.ndarray,
+    hit_share: np.ndarray,
+    miss_share: np.ndarray,
+) -> Estimate:
+    """hit / (hit + miss), both areas estimated; Stehman 2014, equations 27 and 28.
+
+    Args:
+      hit_share, miss_share: (stratum,) `share` of the strata where there may be any.
+    """
+    either = hit | miss
+    total = share @ strata.means(either)
     value = share @ strata.means(hit) / total
-    residual = strata.residuals(hit) - value * strata.residuals(within)
-    se = float(np.sqrt(strata.variance(share, residual).sum())) / total
-    part, rest = (strata.mean(share, indicator) for indicator in (hit, within & ~hit))
+    residual = strata.residuals(hit) - value * strata.residuals(either)
+    se = np.sqrt(strata.variance(share, residual).sum()) / total
+    part, rest = strata.mean(hit_share, hit), strata.mean(miss_share, miss)
     if part.interval == rest.interval == NORMAL:
         return _normal(value, se)
     return Estimate(float(value), float(se), *_share_of_sum(part, rest), RARE)
@@ -200,15 +240,15 @@ def _share_of_sum(part: Estimate, rest: Estimate) -> tuple[float, float]:
     a, b = part, rest
     if a.value == 0:
         return _clip(0.0, a.high / (a.high + b.low) if b.low > 0 else 1.0)
+    both = a.value * b.value
 
-    def limit(end_a: float, end_b: float, sign: int) -> float:
-        product = a.value * b.value
-        root = product**2 - end_a * end_b * (2 * a.value - end_a) * (2 * b.value - end_b)
-        below = end_a * (2 * a.value - end_a)
-        return (product + sign * np.sqrt(max(root, 0.0))) / below if below > 0 else np.inf
+    def root(end_a: float, end_b: float) -> float:
+        return np.sqrt(both**2 - end_a * end_b * (2 * a.value - end_a) * (2 * b.value - end_b))
 
-    least, most = limit(a.high, b.low, -1), limit(a.low, b.high, 1)
-    return _clip(1 / (1 + most), 1 / (1 + max(least, 0.0)))
+    least = b.low * (2 * b.value - b.low) / (both + root(a.high, b.low)) if b.low > 0 else 0.0
+    below = a.low * (2 * a.value - a.low)
+    most = (both + root(a.low, b.high)) / below if below > 0 else np.inf
+    return _clip(1 / (1 + most), 1 / (1 + least))
 
 
 def _normal(value: float, se: float) -> Estimate:
