@@ -20,11 +20,13 @@ setup(
         "transforms.sources",
         "pipeline",
         "pipeline.commands",
+        "pipeline.pages",
         "pipeline.viewer",
         "deploy",
     ],
     package_data={
         "model": ["weights/*.safetensors", "weights/README.md"],
+        "pipeline.pages": ["*.html"],
         "pipeline.viewer": ["static/*", "static/leaflet/*"],
     },
     data_files=[("share/cloudlulc/regions", sorted(glob("data/regions/*.geojson")))],
@@ -33,6 +35,7 @@ setup(
         "earthengine-api>=1.7",
         "fsspec>=2026.9",
         "gcsfs>=2026.9",
+        "jinja2>=3.1",
         "numpy>=2.4,<2.5",
         "pillow>=12",
         "pyproj>=3.7",
@@ -51,6 +54,7 @@ setup(
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
+        "clouds": ["ukis-csmask[cpu]>=1.0,<2"],  # 145 MB with its weights: not in the lock
         "train": ["pandas>=3", "pyarrow>=25"],
         "view": ["fastapi>=0.165,<1", "rio-tiler>=9.4,<10", "uvicorn>=0.54,<1"],
         "dev": [

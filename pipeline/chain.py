@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from pipeline import EXIT_FAILED, EXIT_OK, launch, report
 from pipeline.arguments import run_from
 from pipeline.config import RunConfig
 from pipeline.launch import JobReport
 from pipeline.progress import say
+from pipeline.records import add_record
 from pipeline.runners import beam_options, check_services
 from pipeline.watchdog import WorkerDied, leave
 from transforms.failures import failures_url, read_failures
@@ -53,6 +55,7 @@ def in_order(run: RunConfig, jobs: tuple[str, ...], execute: Callable[[str], Job
     """Execute jobs one after the other until one fails; says how they went."""
     for job in jobs:
         done = execute(job)
+        add_record(run.out, done, datetime.now(UTC))
         say(report.job_line(done))
         if done.failed > run.max_failed:
             for failure in read_failures(run.out, job)[:5]:

@@ -30,6 +30,7 @@ COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
     "schedule": ("which countries are mapped when: show, list what is due, run it", "schedule"),
     "info": ("what a run or a checkpoint holds; or: info regions", "info"),
     "view": ("products on a local web map", "view"),
+    "report": ("one HTML file on a run and its product", "report"),
     "inspect": ("what the pixels of scenes say of their metadata", "inspect"),
     "overview": ("a product at 100 m and 1 km, and in one piece for GDAL and QGIS", "overview"),
     "merge": ("one product from those of several dates", "merge"),

@@ -18,7 +18,7 @@ import shapely
 from fsspec.registry import _registry
 from gcsfs.core import GCSFileSystem
 from servers.faults import faulty_proxy, refusing
-from test_promises import content, differing, run_with_beam
+from test_promises import REPORTS, content, differing, run_with_beam
 from test_promises import loop as loop
 from test_promises import make_run as make_run
 from test_promises import weights as weights
@@ -85,7 +85,7 @@ def gcs(emulator, monkeypatch):
 
 def objects(url: str) -> dict[str, bytes]:
     """Every object of a run, reports apart."""
-    names = [name for name in store.list_files(url) if not name.startswith("failures/")]
+    names = [name for name in store.list_files(url) if not name.startswith(REPORTS)]
     return {name: store.read_bytes(store.join(url, name)) for name in names}
 
 

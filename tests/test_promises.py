@@ -48,6 +48,7 @@ from transforms.sources import open_source
 GRID = Grid(chip_size=96, halo=16, blocks_per_tile=2)
 REGION = Region("two zones", shapely.box(5.975, 50.0, 6.025, 50.02))
 SOURCE = "synthetic:seed=3,cloud=0.4"
+REPORTS = ("failures/", "reports/")  # hold times and causes: no part of equal bytes
 TWO_PROCESSES = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 
 
@@ -111,7 +112,7 @@ def run_in_a_loop(run: RunConfig) -> None:
 def content(out: Path) -> dict[str, bytes]:
     """Every file of a run, reports apart."""
     files = {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
-    return {name: data for name, data in files.items() if not name.startswith("failures/")}
+    return {name: data for name, data in files.items() if not name.startswith(REPORTS)}
 
 
 def differing(a: dict[str, bytes], b: dict[str, bytes]) -> list[str]:

@@ -76,7 +76,7 @@ def write_quicklook(
     draw.text((_MARGIN, 80), f"{_printable(subtitle)}  ·  {place}", _PALE, _font(20))
 
     top, side = 128, _MARGIN + width + _GAP
-    _paste(picture, draw, _paint_classes(lulc, legend), _MARGIN, top)
+    _paste(picture, draw, paint_classes(lulc, legend), _MARGIN, top)
     below_map = _draw_scale(draw, ground, width, _MARGIN, top + height + 16)
     below = _draw_legend(draw, lulc, legend, side, top)
     for name, values in panels.items():
@@ -115,14 +115,16 @@ def _fit(ground: _Ground, width: int, height: int) -> tuple[int, int]:
     return max(1, round(ground.width * scale)), max(1, round(ground.height * scale))
 
 
-def _paint_classes(lulc: np.ndarray, legend: Legend) -> np.ndarray:
+def paint_classes(lulc: np.ndarray, legend: Legend) -> np.ndarray:
+    """Class codes (y, x) -> the legend's colours (y, x, RGB) uint8; grey where nothing is."""
     colors = np.full((256, 3), _NODATA, np.uint8)
     for c in legend.classes:
         colors[c.code] = c.color
     return colors[lulc]
 
 
-def _paint_ramp(name: str, values: np.ndarray) -> np.ndarray:
+def paint_ramp(name: str, values: np.ndarray) -> np.ndarray:
+    """Percentages (y, x) of a layer -> its ramp's colours (y, x, RGB) uint8; grey for nodata."""
     stops = np.array(_RAMPS[name], float)
     at = np.linspace(0, 100, len(stops))
     colors = np.full((256, 3), _NODATA, np.uint8)
@@ -176,15 +178,15 @@ def _draw_panel(
     draw.text((x, y), name.capitalize(), _INK, _font(22))
     draw.text((x + _SIDE, y + 2), mean, _PALE, _font(16), anchor="ra")
     y += 34
-    _paste(picture, draw, _paint_ramp(name, values), x, y)
+    _paste(picture, draw, paint_ramp(name, values), x, y)
     # Beside a narrow panel the ramp stands upright, under a wide one it lies.
     if width < _SIDE - 110:
-        _paste(picture, draw, _paint_ramp(name, _steps(14, height)), x + width + 18, y)
+        _paste(picture, draw, paint_ramp(name, _steps(14, height)), x + width + 18, y)
         draw.text((x + width + 42, y - 2), "100 %", _PALE, _font(15))
         draw.text((x + width + 42, y + height), "0 %", _PALE, _font(15), anchor="ld")
         return y + height
     lying = _steps(12, width).T[:, ::-1]
-    _paste(picture, draw, _paint_ramp(name, lying), x, y + height + 10)
+    _paste(picture, draw, paint_ramp(name, lying), x, y + height + 10)
     draw.text((x, y + height + 28), "0 %", _PALE, _font(15))
     draw.text((x + width, y + height + 28), "100 %", _PALE, _font(15), anchor="ra")
     return y + height + 46

@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--region-name", default="name", help="property that names a polygon (default: name)"
     )
     parser.add_argument(
-        "--out", help="folder to write to (default: that of the run, which the report reads)"
+        "--out", help="folder to write to (default: RUN/reports, which the report reads)"
     )
 
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         raise ValueError(f"--with: got {name}, expected one of {', '.join(OTHER_MAPS)}")
     other = OTHER_MAPS[name]
     product = open_product(args.product)
-    out = args.out or run_folder(product)
+    out = args.out or join(run_folder(product), "reports")
     places = [Place("all that is mapped", None)]
     if args.regions:
         regions = load_places(args.regions, args.region_name)

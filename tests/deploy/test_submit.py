@@ -9,6 +9,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.cloud.dataflow_v1beta3 import JobType, WorkerIPAddressConfiguration
 from planet import micro_checkpoint
+from test_promises import REPORTS
 
 from pipeline.cli import main
 from pipeline.config import file_digest
@@ -94,7 +95,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def compared(found: dict[str, bytes]) -> dict[str, bytes]:
     """Without reports, weights, and the weights' address, which differ by where a run lies."""
-    kept = {n: d for n, d in found.items() if not n.startswith(("failures/", "checkpoint/"))}
+    kept = {n: d for n, d in found.items() if not n.startswith((*REPORTS, "checkpoint/"))}
     run = json.loads(kept["run.json"])
     del run["checkpoint"]
     return kept | {"run.json": json.dumps(run).encode()}

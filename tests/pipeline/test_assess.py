@@ -130,7 +130,7 @@ def test_agree_writes_figures_table_and_maps(run, worldcover, tmp_path, capsys):
     assert everything["classes"]["water"]["of_ours"] == 1
     assert (west_half["place"], everything["place"]) == ("west", "all that is mapped")
     assert west_half["mapped_km2"] == pytest.approx(everything["mapped_km2"] / 2, rel=0.01)
-    assert (tmp_path / "run" / "agreement.txt").read_text() == capsys.readouterr().out
+    assert (tmp_path / "run" / "reports" / "agreement.txt").read_text() == capsys.readouterr().out
     with rasterio.open(tmp_path / "run/agreement/N49E003_worldcover.tif") as raster:
         assert set(np.unique(raster.read(1))) == {0, 1, 23}
 
