@@ -124,14 +124,15 @@ def test_agree_writes_figures_table_and_maps(run, worldcover, tmp_path, capsys):
     regions.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     command = ["agree", run, "--with", "worldcover", worldcover, f"--regions={regions}"]
     assert main([*command, "--region-name=district"]) == 0
-    document = json.loads((tmp_path / "run" / "agreement.json").read_text())["worldcover"]
+    reports = tmp_path / "run" / "reports"
+    document = json.loads((reports / "agreement.json").read_text())["worldcover"]
     everything, west_half = document["places"]
     assert everything["classes"]["forest"]["both_km2"] == 0
     assert everything["classes"]["water"]["of_ours"] == 1
     assert (west_half["place"], everything["place"]) == ("west", "all that is mapped")
     assert west_half["mapped_km2"] == pytest.approx(everything["mapped_km2"] / 2, rel=0.01)
-    assert (tmp_path / "run" / "reports" / "agreement.txt").read_text() == capsys.readouterr().out
-    with rasterio.open(tmp_path / "run/agreement/N49E003_worldcover.tif") as raster:
+    assert (reports / "agreement.txt").read_text() == capsys.readouterr().out
+    with rasterio.open(reports / "agreement/N49E003_worldcover.tif") as raster:
         assert set(np.unique(raster.read(1))) == {0, 1, 23}
 
     assert main(command) == 2
