@@ -28,12 +28,15 @@ from model.inputs import INPUTS
 from transforms.grid import GeoBox
 from transforms.pixels.edges import find_defects
 from transforms.pixels.offset import ABSENT, PRESENT, UNDETERMINED, find_offset
+from transforms.pixels.prepare import PixelOptions, optical_pass
+from transforms.pixels.sentinel2 import optical_valid
 from transforms.scene import SENTINEL1, SENTINEL2, Asset, Raster, Scene
 
 L2A = INPUTS.optical.names
 L1C = (*L2A[:10], "B10", *L2A[10:])
 WITH_OFFSET = ("patch_0", "patch_1", "patch_100", "patch_1000", "patch_100000")  # of hydro
 CLEAR_SCL = (2, 4, 5, 6, 7, 11)
+ALARMS = ("false", "false, clean", "false, cut")
 NOISE_DB = (-38.0, 4.0)  # mean and deviation of the planted noise
 
 
@@ -167,17 +170,21 @@ def defects(every: list[Sample], sar: list[tuple[str, np.ndarray]]) -> None:
         scene, declared = (scene_of(sample.bands, SENTINEL2, nodata=n) for n in (None, 0))
         found = find_defects(raster_of(planted, sample.bands, np.nan), scene)
         again = find_defects(raster_of(cut, sample.bands, np.nan), declared)
+        empty, bare = (in_chips(p, sample) for p in (planted, cut))
         lines.append(
             {
                 "scene": sample.name,
                 "zeros": recall(found.zeros, outside),
                 "stripes": recall(found.stripes, whole | half),
+                "stripes in chips": recall(empty, whole | half),
+                "false in chips": float((empty & ~bare)[column >= width + 2].mean()),
                 "false": float(found.any[column >= width + 2].mean()),
                 "false, clean": float(clean.any.mean()),
                 "false, cut": float(again.any.mean()),
             }
         )
-    _report("optical", lines, ("zeros", "stripes"))
+    chips = ("stripes in chips",), ("false in chips",)
+    _report("optical", lines, ("zeros", "stripes", *chips[0]), (*ALARMS, *chips[1]))
     lines = []
     for number, (name, decibel) in enumerate(sar):
         rng = np.random.default_rng(number)
@@ -202,11 +209,28 @@ def defects(every: list[Sample], sar: list[tuple[str, np.ndarray]]) -> None:
                 "false, cut": float(again.any.mean()),
             }
         )
-    _report("SAR", lines, ("noise", "zeros"))
+    _report("SAR", lines, ("noise", "zeros"), ALARMS)
 
 
-def _report(kind: str, lines: list[dict], planted: tuple[str, ...]) -> None:
-    alarms = ("false", "false, clean", "false, cut")
+def in_chips(stored: np.ndarray, sample: Sample) -> np.ndarray:
+    """(y, x) bool, what chips made of these stored numbers flag as without optical data."""
+    scene = scene_of(sample.bands, SENTINEL2, sample.level)
+    scene = scene._replace(missing=tuple(b for b in L2A if b not in sample.bands))
+    raster = raster_of(stored, sample.bands, 0)
+
+    def read(scene: Scene, box: GeoBox, bands: tuple[str, ...]) -> Raster:
+        planes = raster.pixels[[sample.bands.index(b) for b in bands]]
+        return raster._replace(pixels=planes, bands=bands, geobox=box)
+
+    # Without what screens for clouds: its bands are not looked at here.
+    scene = scene._replace(level="L2A")
+    seen = optical_pass((scene,), raster.geobox, read, PixelOptions())
+    return ~optical_valid(seen.pixels)
+
+
+def _report(
+    kind: str, lines: list[dict], planted: tuple[str, ...], alarms: tuple[str, ...]
+) -> None:
     for line in lines:
         if min(line[p] for p in planted) < 0.95 or max(line[a] for a in alarms) > 0:
             print(json.dumps(line))

@@ -59,6 +59,7 @@ def run_from(args: argparse.Namespace) -> RunConfig:
             speckle=args.speckle,
             harmonise=False if args.no_harmonise else None,
             inputs=args.inputs,
+            cloud_mask=args.cloud_mask,
         ),
         "product": product_grid(run.product, args),
         "keep_outside": args.keep_outside,

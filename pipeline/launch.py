@@ -21,6 +21,7 @@ from transforms.classify import load_checkpoint, unclassified
 from transforms.failures import read_failures
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, finished_blocks, ingested_blocks
+from transforms.pixels.cloudmask import check_cloud_mask
 from transforms.plan import plan_url, read_plan
 from transforms.product import collection_url, item_url
 from transforms.publish import publish_collection
@@ -69,6 +70,7 @@ def check(run: RunConfig, source: ImagerySource) -> None:
     if run.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: got cuda, and torch finds no GPU here; use --device cpu")
     if left(run, "ingest"):
+        check_cloud_mask(run.options.cloud_mask)
         for tile in run.tiles():
             source.check(run.grid.footprint(tile), run.rule.period)
 

@@ -59,6 +59,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--speckle", choices=("none", "lee"), help="speckle filter for SAR (default: none)"
     )
     how.add_argument(
+        "--cloud-mask",
+        choices=("auto", "ukis-csmask"),
+        help="what screens for clouds: what came with the scene or s2cloudless, or the deep model "
+        "of the extra cloudlulc[clouds] (default: auto)",
+    )
+    how.add_argument(
         "--no-harmonise",
         action="store_true",
         default=None,

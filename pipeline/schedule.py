@@ -25,6 +25,7 @@ RUN_OPTIONS = {
     "chip_size": int,
     "halo": int,
     "speckle": str,
+    "cloud_mask": str,
     "no_harmonise": bool,
     "product_epsg": int,
     "product_resolution": float,

@@ -22,7 +22,8 @@ from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid, TileIndex
 from transforms.inspect import Findings, inspect_scene, scene_bands
 from transforms.pixels.chip import Quality
-from transforms.pixels.coregister import UNMEASURED, Shift, resolve, window_sums
+from transforms.pixels.coregister import UNMEASURED, Shift, resolve
+from transforms.pixels.likeness import window_sums
 from transforms.pixels.pairing import Pair, PairRule
 from transforms.pixels.prepare import PixelOptions, Read, optical_pass, sar_pass
 from transforms.plan import PairRequest, pair_requests, plan_document, plan_tile
@@ -100,7 +101,7 @@ def measure_pair(
         optical = optical_pass(pair.optical, box, read, options)
         clear = (optical.flags & (Quality.CLOUD | Quality.SHADOW)) == 0
         sums.append(window_sums(optical.pixels, sar_pass(pair.sar, box, read, options), clear))
-    return found, quarantine, resolve(np.concatenate(sums))
+    return found, quarantine, resolve(sums)
 
 
 def _remembering(read: Read) -> Read:

@@ -1,4 +1,4 @@
-"""Cloud, shadow and snow per pixel: from what came with the scene, or from s2cloudless."""
+"""Cloud, shadow and snow per pixel: from what came with the scene, s2cloudless or a deep model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from transforms.pixels import cloudmask
 from transforms.pixels.chip import CLOUD_UNKNOWN, Quality, set_flag
 from transforms.pixels.sentinel2 import to_reflectance
 from transforms.scene import Raster, Scene
@@ -36,7 +37,13 @@ def screening_bands(scene: Scene) -> tuple[str, ...]:
     return S2CLOUDLESS_BANDS if scene.level == "L1C" and has.issuperset(S2CLOUDLESS_BANDS) else ()
 
 
-def screen(raster: Raster, scene: Scene, valid: np.ndarray, threshold: int) -> Screening:
+def screen(
+    raster: Raster,
+    scene: Scene,
+    valid: np.ndarray,
+    threshold: int,
+    mask: str = cloudmask.AUTO,
+) -> Screening:
     """Cloud probability and flags of one scene, from the best evidence that it has.
 
     1. `CLOUD_PROBABILITY`, 0-100: the probability as it is; CLOUD from `threshold` on.
@@ -45,19 +52,25 @@ def screen(raster: Raster, scene: Scene, valid: np.ndarray, threshold: int) -> S
     3. L1C with the ten bands of s2cloudless: see `s2cloudless`.
     4. Otherwise the probability is unknown and UNSCREENED is set.
 
+    With mask `cloudmask.UKIS_CSMASK` that model sets CLOUD and SHADOW whatever came with the scene,
+    and the probability is 100 or 0; SNOW stays that of `SCL`.
+
     Args:
       raster: pixels (band, y, x), with at least `screening_bands(scene)`.
       scene: the scene they are from.
       valid: (y, x) bool, where the scene has optical data; elsewhere nothing is said.
       threshold: cloud probability from which a pixel counts as cloud, percent.
+      mask: one of `cloudmask.CLOUD_MASKS`.
 
     Raises:
-      ValueError: a cloud probability is above 100 and not nodata.
+      ValueError: a cloud probability is above 100 and not nodata; or see
+        `cloudmask.cloud_and_shadow`.
     """
     bands = screening_bands(scene)
     cloud = np.full(valid.shape, CLOUD_UNKNOWN, np.uint8)
     flags = np.zeros(valid.shape, np.uint8)
-    if bands == S2CLOUDLESS_BANDS:
+    deep = mask == cloudmask.UKIS_CSMASK
+    if bands == S2CLOUDLESS_BANDS and not deep:
         reflectance = to_reflectance(raster, scene, S2CLOUDLESS_BANDS)
         cloud, mask = s2cloudless(reflectance, threshold)
         set_flag(flags, Quality.CLOUD, mask)
@@ -69,7 +82,15 @@ def screen(raster: Raster, scene: Scene, valid: np.ndarray, threshold: int) -> S
         set_flag(flags, Quality.CLOUD, cloudy)
         set_flag(flags, Quality.SHADOW, scl == SCL_SHADOW)
         set_flag(flags, Quality.SNOW, scl == SCL_SNOW)
-    if "CLOUD_PROBABILITY" in bands:
+    if deep and valid.any():
+        cloudy, shadow = cloudmask.cloud_and_shadow(
+            to_reflectance(raster, scene, cloudmask.BANDS), scene.level
+        )
+        cloud = np.where(cloudy, 100, 0).astype(np.uint8)
+        flags &= np.uint8(Quality.SNOW)
+        set_flag(flags, Quality.CLOUD, cloudy)
+        set_flag(flags, Quality.SHADOW, shadow)
+    elif "CLOUD_PROBABILITY" in bands:
         stored = _stored_probability(raster, scene, valid)
         known = stored != CLOUD_UNKNOWN
         cloud = np.where(known, stored, cloud)

@@ -13,8 +13,10 @@ import numpy as np
 from model.inputs import BandSet
 from transforms.grid import BlockKey, GeoBox, Grid
 from transforms.pixels.chip import AGE_UNKNOWN, CLOUD_UNKNOWN, Chips, Quality, set_flag
+from transforms.pixels.cloudmask import AUTO, CLOUD_MASKS
 from transforms.pixels.clouds import screen, screening_bands
 from transforms.pixels.coregister import UNMEASURED, Shift, apply_shift
+from transforms.pixels.edges import find_defects
 from transforms.pixels.pairing import Pair
 from transforms.pixels.sentinel1 import (
     SAR,
@@ -40,10 +42,15 @@ class PixelOptions:
     speckle: str = "none"  # a key of SPECKLE_FILTERS
     cloud_threshold: int = 40  # cloud probability from which a pixel is flagged, percent
     inputs: str = "measure"  # what the pixels of a pair say of it first, or "trust" its metadata
+    cloud_mask: str = AUTO  # one of CLOUD_MASKS
 
     def __post_init__(self):
         if self.inputs not in ("measure", "trust"):
             raise ValueError(f"inputs: got {self.inputs!r}, expected measure or trust")
+        if self.cloud_mask not in CLOUD_MASKS:
+            raise ValueError(
+                f"cloud-mask: got {self.cloud_mask!r}, expected one of {', '.join(CLOUD_MASKS)}"
+            )
         if self.speckle not in SPECKLE_FILTERS:
             raise ValueError(
                 f"speckle filter: got {self.speckle!r}, expected one of "
@@ -158,8 +165,10 @@ def optical_pass(
     for scene in scenes:
         raster = _read(scene, geobox, optical_bands(scene), read)
         pixels = to_reflectance(raster, scene, OPTICAL.names, options.harmonise)
+        # Before merging: another granule of the pass may show what one's edge spoils.
+        pixels[:, find_defects(raster, scene).stripes] = OPTICAL.nodata
         valid = optical_valid(pixels)
-        screening = screen(raster, scene, valid, options.cloud_threshold)
+        screening = screen(raster, scene, valid, options.cloud_threshold, options.cloud_mask)
         new = valid & ~optical_valid(merged.pixels)
         np.copyto(merged.pixels, pixels, where=new)
         np.copyto(merged.cloud, screening.cloud, where=new)

@@ -7,17 +7,16 @@ import rasterio
 
 from transforms.grid import GeoBox
 from transforms.period import Period
-from transforms.pixels import coregister
+from transforms.pixels import likeness
 from transforms.pixels.coregister import (
     APPLY_FROM,
-    SEARCH,
     UNMEASURED,
     Shift,
     apply_shift,
     estimate_shift,
     resolve,
-    window_sums,
 )
+from transforms.pixels.likeness import SEARCH, window_sums
 from transforms.pixels.sentinel1 import to_backscatter
 from transforms.pixels.sentinel2 import OPTICAL, to_reflectance
 from transforms.scene import SENTINEL1, SENTINEL2
@@ -90,22 +89,22 @@ def test_windows_of_two_images_are_resolved_together():
         window_sums(image[:, part], echo[:, part], clear[part])
         for part in (slice(0, 128), slice(128, 256))
     ]
-    together = resolve(np.concatenate(halves))
+    together = resolve(halves)
     assert together.windows == sum(map(len, halves))
     assert together.confident
     assert np.hypot(together.dy - 1, together.dx - 1) < 0.25
-    assert together.quality > max(resolve(half).quality for half in halves)
+    assert together.quality > max(resolve([half]).quality for half in halves)
 
 
 def test_the_correlation_is_the_masked_one_of_its_definition():
     """Against a direct sum over the common valid pixels at one lag."""
     rng = np.random.default_rng(3)
-    six, n, r = coregister._ORIENTATIONS, 24, SEARCH
+    six, n, r = likeness._ORIENTATIONS, 24, SEARCH
     ours = rng.normal(size=(six, n, n))
     theirs = rng.normal(size=(six, n + 2 * r, n + 2 * r))
     inside, echo = rng.random((n, n)) > 0.3, rng.random(theirs.shape[1:]) > 0.2
-    sums = coregister._sums(ours * inside, inside, theirs * echo, echo)
-    got = coregister._correlation(sums)
+    sums = likeness._edge_sums(ours * inside, inside, theirs * echo, echo)
+    got = likeness._correlation(sums)
     dy, dx = 2, -3
     part = np.s_[r + dy : r + dy + n, r + dx : r + dx + n]
     both = inside & echo[part]

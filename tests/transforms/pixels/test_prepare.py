@@ -121,6 +121,25 @@ def test_border_noise_of_a_slice_gives_way_to_the_next_slice():
     assert (chips.sar[0, 0] == np.where(column[:, :64] < 40, -1000, -900)).all()
 
 
+@pytest.mark.parametrize("another", [False, True])
+def test_stripes_of_dn_1_along_a_swaths_edge_are_no_data(another):
+    """In every band, then in half of them; another granule of the pass shows what they spoil."""
+    rng = np.random.default_rng(0)
+    column = np.arange(N)[None]
+    striped = {b: rng.integers(300, 3000, (N, N)) for b in OPTICAL.names}
+    for number, band in enumerate(OPTICAL.names):
+        width = 22 if number % 2 else 24
+        striped[band] = np.where(column < 20, 0, np.where(column < width, 1, striped[band]))
+    granules = (optical("a", OPTICAL.names), *([optical("b", OPTICAL.names)] if another else []))
+    read = Images(a=striped, b=dict.fromkeys(OPTICAL.names, 5000))
+    chips = prepare_block(KEY, Pair(granules, ()), TARGET, GRID, read, OPTIONS)
+    west, bad = chips.optical[0], column[:, : GRID.chip_size] < 24
+    empty = (chips.quality[0] & Quality.NO_OPTICAL) > 0
+    np.testing.assert_array_equal(empty, bad & (not another) & np.ones_like(empty))
+    assert (west[:, np.broadcast_to(bad, empty.shape)] == (5000 if another else 0)).all()
+    assert not (chips.optical == 1).any()
+
+
 def test_absent_sensors_are_nodata_and_flagged():
     chips = prepare_block(KEY, Pair((), ()), TARGET, GRID, Images(), OPTIONS)
     assert (chips.optical == 0).all() and (chips.sar == -32768).all()
