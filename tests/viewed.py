@@ -13,13 +13,13 @@ from model.legend import LULC6
 from pipeline.viewer.products import Product
 from pipeline.viewer.server import HOST, listen, viewer_server
 from transforms import store
-from transforms.export import write_cog
+from transforms.export import write_tile
 from transforms.grid import GeoBox, Grid
 from transforms.layers import LAYERS
 from transforms.mosaic import Window, window_geobox
 from transforms.pixels.pairing import Pair, Regime
 from transforms.plan import BlockRequest, write_plan
-from transforms.product import ProductGrid, cog_url, collection_url, item_url, product_tiles
+from transforms.product import ProductGrid, collection_url, item_url, product_tiles
 from transforms.scene import SENTINEL1, SENTINEL2, Scene
 from transforms.stac_product import ProductRun, product_collection, product_item
 from transforms.statistics import TileStatistics
@@ -57,10 +57,8 @@ def make_product(
         statistics = TileStatistics()
         every = slice(0, tile.geobox.height), slice(0, tile.geobox.width)
         statistics.add(window_geobox(tile.geobox, *every), pixels)
-        for layer in run.layers:
-            window = Window(*every, {layer.name: pixels[layer.name]})
-            url = cog_url(root, tile.name, layer.name)
-            write_cog(url, tile.geobox, layer, [window], LULC6, {})
+        window = Window(*every, {layer.name: pixels[layer.name] for layer in run.layers})
+        write_tile(root, tile, run.layers, [window], LULC6, {})
         item = product_item(root, tile, run, scenes_of(day))
         names = {c.code: c.name for c in LULC6.classes}
         item["properties"]["cloudlulc:class_area_km2"] = {
@@ -94,7 +92,7 @@ def known_pixels(geobox: GeoBox, seed: int) -> dict[str, np.ndarray]:
     rows, cols = np.mgrid[:height, :width]
     pixels = {
         "lulc": lulc,
-        "confidence": (rows % 101).astype(np.uint8),
+        "confidence": ((rows + 37 * seed) % 101).astype(np.uint8),
         "reliability": (cols % 101).astype(np.uint8),
         "cloud": ((rows + cols) % 101).astype(np.uint8),
         "optical_age": (cols // 30 % 25 - 12).astype(np.int16),

@@ -142,12 +142,12 @@ def _locate(url: str) -> tuple[str, str | None]:
         url = os.path.abspath(store.local_path(url))
     if url.endswith("/collection.json"):
         url = url.removesuffix("/collection.json")
+    if store.exists(product_url(url)):
+        return product_url(url), url if store.exists(run_url(url)) else None
     if store.exists(run_url(url)):
-        if not store.exists(product_url(url)):
-            raise ValueError(
-                f"{url}: the run has no product yet; finish it with `cloudlulc run --out {url}`"
-            )
-        return product_url(url), url
+        raise ValueError(
+            f"{url}: the run has no product yet; finish it with `cloudlulc run --out {url}`"
+        )
     if not store.exists(url):
         raise ValueError(f"{url}: there is nothing; expected a run's output folder or its product/")
     above = url.rpartition("/")[0]
