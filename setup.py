@@ -25,7 +25,7 @@ setup(
         "deploy",
     ],
     package_data={
-        "model": ["weights/*.safetensors", "weights/README.md"],
+        "model": ["weights/*.safetensors", "weights/README.md", "canary.npz"],
         "pipeline.pages": ["*.html"],
         "pipeline.viewer": ["static/*", "static/leaflet/*"],
     },

@@ -70,6 +70,21 @@ def run_from(args: argparse.Namespace) -> RunConfig:
     return replace(run, max_failed=args.max_failed, device=args.device, threads=args.threads)
 
 
+def started_run(args: argparse.Namespace) -> RunConfig:
+    """The run in the folder `args.out`, to be executed as the options say.
+
+    Raises:
+      ValueError: there is none.
+    """
+    out = absolute(args.out)
+    existing = read_run(out)
+    if existing is None:
+        raise ValueError(f"{out} holds no run; cloudlulc run --out {out} ... starts one")
+    how = {"max_requests": args.max_requests, "threads": args.threads}
+    run = changed(from_dict(existing, out), **how)
+    return replace(run, max_failed=args.max_failed, device=args.device)
+
+
 def _check_apart(run: RunConfig) -> None:
     """Raise ValueError where products would be written into the catalogue that is read."""
     kind, _, catalog = run.source.partition(":")

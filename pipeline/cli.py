@@ -27,6 +27,9 @@ Exit codes: 0 done, 1 a job failed (see failures/ in the output folder), 2 bad i
 
 COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
     "submit": ("the jobs on Google Cloud Dataflow", "submit"),
+    "audit": ("whether a run is complete and as written; --repair makes the rest anew", "audit"),
+    "retry": ("the keys that a run's jobs gave up on, once more", "retry"),
+    "canary": ("whether a new checkpoint maps golden chips as the one in use does", "canary"),
     "schedule": ("which countries are mapped when: show, list what is due, run it", "schedule"),
     "info": ("what a run or a checkpoint holds; or: info regions", "info"),
     "view": ("products on a local web map", "view"),
@@ -44,7 +47,7 @@ COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
 }
 """Name of a command: what it is for, and its module in `pipeline.commands`."""
 
-TAKE_BEAM_FLAGS = (*JOBS, "submit", "schedule")
+TAKE_BEAM_FLAGS = (*JOBS, "submit", "audit", "retry", "schedule")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,11 +14,13 @@ import pipeline
 from model.inputs import INPUTS, InputSpec
 from model.legend import LULC6, Legend
 from pipeline.region import Region
-from transforms.grid import Grid, TileIndex
+from transforms.classify import unclassified
+from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS, choose_layers
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions
+from transforms.plan import unfetched
 from transforms.product import ProductGrid, ProductTile, product_tiles
 from transforms.publish import Publication, is_due
 from transforms.stac_product import ProductRun
@@ -65,6 +67,7 @@ class RunConfig:
       max_failed: failed keys up to which a job still counts as done.
       device: "cpu" or "cuda".
       threads: of torch per worker process; None: torch decides.
+      only: blocks that the jobs do; None: all that are left.
     """
 
     region: Region
@@ -82,6 +85,7 @@ class RunConfig:
     max_failed: int = 0
     device: str = "cpu"
     threads: int | None = None
+    only: frozenset[BlockKey] | None = None
 
     def __post_init__(self):
         if "lulc" not in self.layers or len(choose_layers(self.layers)) != len(self.layers):
@@ -146,6 +150,14 @@ class RunConfig:
         )
         where = self.out, self.region.geometry, self.grid
         return Publication(*where, run, self.checkpoint, self.keep_outside)
+
+    def blocks_to_fetch(self, tile: TileIndex) -> set[BlockKey]:
+        """Blocks of a tile that ingest has still to do; all where the tile has no plan."""
+        return unfetched(self.out, tile, self.grid, self.region.geometry, self.only)
+
+    def blocks_to_classify(self, tile: TileIndex) -> set[BlockKey]:
+        left = set(unclassified(tile, self.out, self.grid))
+        return left if self.only is None else left & self.only
 
     def tiles_to_publish(self) -> list[ProductTile]:
         """Product tiles with map blocks that they do not show yet."""
@@ -285,7 +297,30 @@ def _deciding(run: dict) -> dict[str, object]:
     """The fields of a run's document that decide its bytes, flat: {"grid.halo": 32, ...}."""
     flat = _flat(run)
     # The digest decides, wherever the file lies; the id follows from the rest.
-    return {name: value for name, value in flat.items() if name not in ("checkpoint", "id")}
+    decides = {name: value for name, value in flat.items() if name not in ("checkpoint", "id")}
+    return decides | {"source": source_identity(run["source"])}
+
+
+def source_identity(spec: str) -> str:
+    """A source without what decides no pixel: where files lie, who pays, which key opens it.
+
+    "files", "stac:earth-search,sar=my.toml", "earthengine:level=L1C". Which scenes made a block is
+    the plan's to say: a catalogue may be moved, and it may grow (see `pipeline.refresh`).
+    """
+    kind, _, rest = spec.partition(":")
+    parts = rest.split(",") if rest else []
+    if kind == "files":
+        parts = []
+    elif kind == "stac":
+        parts = [_without_folder(part) for part in parts]
+    elif kind == "earthengine":
+        parts = [part for part in parts if part.startswith(("level=", "score="))]
+    return f"{kind}:{','.join(parts)}".rstrip(":")
+
+
+def _without_folder(part: str) -> str:
+    name, equals, value = part.rpartition("=")
+    return name + equals + (value.rpartition("/")[2] if "/" in value else value)
 
 
 def _flat(value: object, name: str = "") -> dict[str, object]:

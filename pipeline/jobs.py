@@ -19,8 +19,8 @@ def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
     """Fetch, pair and chip the run's scenes into chip cubes."""
     planned = (
         root
-        | "Tiles" >> beam.Create(run.tiles())
-        | PlanBlocks(run.out, run.region.geometry, run.grid, run.rule, source)
+        | "Tiles" >> beam.Create([tile for tile in run.tiles() if run.blocks_to_fetch(tile)])
+        | PlanBlocks(run.out, run.region.geometry, run.grid, run.rule, source, run.only)
     )
     measured = (
         planned.pairs
@@ -33,8 +33,9 @@ def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
         | LimitConcurrency(run.max_requests)  # the service, not the cluster, sets the pace
         | FetchBlocks(source, run.grid, run.rule, run.options)
     )  # from here to the cube everything is one fused step: pixels never cross a shuffle
-    fetched.chips | WriteChips(run.out, run.grid, run.inputs)
-    (planned[FAILED], measured[FAILED], fetched[FAILED]) | WriteFailures(run.out, "ingest")
+    written = fetched.chips | WriteChips(run.out, run.grid, run.inputs)
+    stages = (planned, measured, fetched, written)
+    tuple(stage[FAILED] for stage in stages) | WriteFailures(run.out, "ingest")
 
 
 def classify(root: beam.Pipeline, run: RunConfig) -> None:
@@ -44,7 +45,7 @@ def classify(root: beam.Pipeline, run: RunConfig) -> None:
     _, failed = (
         root
         | "Tiles" >> beam.Create(run.tiles())
-        | ListChips(run.out, run.grid)
+        | ListChips(run.out, run.grid, run.only)
         | ClassifyBlocks(run.out, run.grid, run.inputs, run.layers, handler)
     )
     failed | WriteFailures(run.out, "classify")

@@ -12,17 +12,18 @@ import torch
 
 from model import checkpoint
 from pipeline import jobs
-from pipeline.config import RunConfig, check_folder, write_run
+from pipeline.canary import require_passed
+from pipeline.config import RunConfig, check_folder, read_run, write_run
 from pipeline.progress import progress
+from pipeline.refresh import new_since
 from pipeline.runners import beam_options, runner_of
 from pipeline.watchdog import watched
 from transforms.chips import create_chip_cube, finished_chips
-from transforms.classify import load_checkpoint, unclassified
+from transforms.classify import load_checkpoint
 from transforms.failures import read_failures
 from transforms.layers import choose_layers
-from transforms.mapcube import create_map_cube, finished_blocks, ingested_blocks
+from transforms.mapcube import create_map_cube, finished_blocks
 from transforms.pixels.cloudmask import check_cloud_mask
-from transforms.plan import plan_url, read_plan
 from transforms.product import collection_url, item_url
 from transforms.publish import publish_collection
 from transforms.scene import ImagerySource
@@ -49,17 +50,29 @@ class JobReport(NamedTuple):
     counters: dict[str, int]
 
 
-def check(run: RunConfig, source: ImagerySource) -> None:
+def check(run: RunConfig, source: ImagerySource, anew: bool = False) -> None:
     """Check everything that can be checked before anything is fetched or written.
+
+    Args:
+      run: what is to be made.
+      source: of imagery.
+      anew: whether blocks will be made anew, even where nothing is left to do.
 
     Raises:
       ValueError: the region, source, checkpoint or output folder cannot be used.
       SourceUnavailable: the catalogue cannot be read.
     """
     check_folder(run)
-    if is_finished(run):
+    if is_finished(run) and not anew:
         return
-    checkpoint.require_match(load_checkpoint(run.checkpoint), run.inputs, run.legend)
+    loaded = load_checkpoint(run.checkpoint)
+    checkpoint.require_match(loaded, run.inputs, run.legend)
+    if loaded.digest != run.checkpoint_digest:
+        raise ValueError(
+            f"checkpoint {run.checkpoint}: its digest is {loaded.digest[:12]}, the run was started "
+            f"with {run.checkpoint_digest[:12]}; name that one by --checkpoint"
+        )
+    require_passed(loaded, run.checkpoint)
     limit = getattr(source, "max_requests", None)
     if limit is not None and run.max_requests > limit:
         raise ValueError(
@@ -69,10 +82,24 @@ def check(run: RunConfig, source: ImagerySource) -> None:
     run.product_tiles()
     if run.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: got cuda, and torch finds no GPU here; use --device cpu")
-    if left(run, "ingest"):
+    _check_moved(run, source, anew)
+    if anew or left(run, "ingest"):
         check_cloud_mask(run.options.cloud_mask)
         for tile in run.tiles():
             source.check(run.grid.footprint(tile), run.rule.period)
+
+
+def _check_moved(run: RunConfig, source: ImagerySource, anew: bool) -> None:
+    """Raise ValueError where a catalogue elsewhere has other scenes than the run was made from."""
+    before = read_run(run.out)
+    if anew or before is None or before["source"] == run.source:
+        return
+    changes = new_since(run, source)
+    if changes.blocks:
+        raise ValueError(
+            f"source {run.source} holds other scenes than {before['source']}, from which the run "
+            f"in {run.out} was planned: {changes}; choose another --out, or --refresh"
+        )
 
 
 def start(run: RunConfig) -> None:
@@ -80,11 +107,15 @@ def start(run: RunConfig) -> None:
     if is_finished(run):
         return
     write_run(run)
-    attributes = {"date": run.target.isoformat(), "checkpoint_digest": run.checkpoint_digest}
     layers = choose_layers(run.layers)
     for tile in run.tiles():
         create_chip_cube(run.out, tile, run.grid, run.inputs)
-        create_map_cube(run.out, tile, run.grid, layers, run.legend, attributes)
+        create_map_cube(run.out, tile, run.grid, layers, run.legend, map_attributes(run))
+
+
+def map_attributes(run: RunConfig) -> dict[str, str]:
+    """What a run's map cubes say they were made from."""
+    return {"date": run.target.isoformat(), "checkpoint_digest": run.checkpoint_digest}
 
 
 def is_finished(run: RunConfig) -> bool:
@@ -111,17 +142,8 @@ def left(run: RunConfig, job: str) -> int:
     """
     if job == "mosaic":
         return len(run.tiles_to_publish())
-    count = 0
-    for tile in run.tiles():
-        if job == "classify":
-            count += len(unclassified(tile, run.out, run.grid))
-        elif exists(plan_url(run.out, tile)):
-            planned = read_plan(run.out, tile)["blocks"]
-            have = {str(key) for key in ingested_blocks(run.out, tile, run.grid)}
-            count += sum(any(pair.values()) and name not in have for name, pair in planned.items())
-        else:
-            count += sum(1 for _ in run.grid.blocks(tile, run.region.geometry))
-    return count
+    blocks = run.blocks_to_fetch if job == "ingest" else run.blocks_to_classify
+    return sum(len(blocks(tile)) for tile in run.tiles())
 
 
 def clean(run: RunConfig) -> None:

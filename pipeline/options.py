@@ -82,6 +82,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="show what was mapped outside of the region's polygon, too (default: nodata there)",
     )
+    add_execution_options(parser)
+
+
+def add_execution_options(parser: argparse.ArgumentParser) -> None:
+    """What decides no byte."""
     run = parser.add_argument_group("how to execute it")
     run.add_argument("--max-requests", type=int, help="blocks fetched at a time (default: 16)")
     run.add_argument(
@@ -89,6 +94,24 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for the network")
     run.add_argument("--threads", type=int, help="torch threads per process (default: torch's)")
+
+
+def add_recovery_options(parser: argparse.ArgumentParser) -> None:
+    again = parser.add_argument_group("a run that was started before")
+    again.add_argument(
+        "--refresh",
+        action="store_true",
+        help="search again, and make the blocks anew whose scenes came late or were replaced",
+    )
+    add_lock_option(again)
+
+
+def add_lock_option(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--break-lock",
+        action="store_true",
+        help="take the folder over from a run on another host that shows no sign of life",
+    )
 
 
 def add_gpu_options(parser: argparse.ArgumentParser) -> None:

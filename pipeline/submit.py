@@ -24,6 +24,7 @@ from google.api_core.exceptions import AlreadyExists
 from google.protobuf.json_format import MessageToDict
 
 from pipeline import flex, jobs, launch
+from pipeline.canary import verdict_url
 from pipeline.config import RunConfig
 from pipeline.dataflow import Cloud, job_name
 from pipeline.dataflow_service import DataflowService, JobFailed
@@ -106,6 +107,8 @@ def share_checkpoint(run: RunConfig) -> RunConfig:
     """The run with weights that workers can read; a local file is uploaded once."""
     url = shared_checkpoint(run)
     if url != run.checkpoint and not exists(url):
+        if exists(verdict_url(run.checkpoint)):
+            write_bytes(verdict_url(url), read_bytes(verdict_url(run.checkpoint)))
         write_bytes(url, read_bytes(run.checkpoint))
     return replace(run, checkpoint=url)
 

@@ -17,7 +17,7 @@ from model.predict import Predictor
 from pipeline import launch
 from pipeline.cli import main
 from pipeline.config import RunConfig, file_digest
-from pipeline.due import forget
+from pipeline.refresh import forget
 from pipeline.region import Region
 from transforms.chips import (
     chip_cube_url,

@@ -23,7 +23,7 @@ from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS
 from transforms.mapcube import finished_blocks, open_map_cube, write_core
 from transforms.pixels.chip import Chips, Quality
-from transforms.store import is_local, local_path, read_bytes
+from transforms.store import is_local, local_path, read_bytes, storage_errors
 
 Mapped = tuple[Chips, Prediction, np.ndarray | None]
 """Chips, what the network makes of them, and the probabilities where they are wanted."""
@@ -137,15 +137,18 @@ class ListChips(beam.PTransform):
     Attributes:
       root: the run's folder.
       grid: processing grid.
+      only: blocks to be classified; None: all that are not.
     """
 
     root: str
     grid: Grid
+    only: frozenset[BlockKey] | None = None
 
     def expand(self, tiles):
         return (
             tiles
             | "List" >> beam.FlatMap(unclassified, self.root, self.grid).with_output_types(BlockKey)
+            | "Choose" >> beam.Filter(lambda key, only: only is None or key in only, self.only)
             # A tile's hundred keys would else be one worker's: spread the keys, never pixels.
             | "Spread keys" >> beam.Reshuffle()
         )
@@ -184,10 +187,10 @@ class ClassifyBlocks(beam.PTransform):
         )
         written = classified | "Write cores" >> beam.ParDo(
             _WriteCores(self.root, self.grid, self.layers)
-        )
+        ).with_outputs(FAILED, main="written")
         unfit = unfit.failed_inferences | "Name the block" >> beam.FlatMap(_failed_batch)
-        failed = (chips[FAILED], unfit) | "Failures" >> beam.Flatten()
-        return written, failed
+        failed = (chips[FAILED], unfit, written[FAILED]) | "Failures" >> beam.Flatten()
+        return written.written, failed
 
 
 def _failed_batch(dead: tuple[Any, tuple]) -> list[Failure]:
@@ -203,13 +206,14 @@ class _ReadChips(beam.DoFn):
 
     def setup(self):
         self._cubes = {}
+        self._expected = (*storage_errors(), ValueError, RuntimeError)
 
     def process(self, key: BlockKey) -> Iterator:
         try:
             if key.tile not in self._cubes:
                 self._cubes[key.tile] = open_chip_cube(self.root, key.tile, self.grid, self.inputs)
             chips = read_chips(self._cubes[key.tile], self.grid, key)
-        except (OSError, ValueError, RuntimeError) as error:
+        except self._expected as error:
             # A torn or foreign shard is one block's failure; the rest of the tile goes on.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "read chips", error))
             return
@@ -225,13 +229,19 @@ class _WriteCores(beam.DoFn):
     def setup(self):
         self._cubes = {}
         self._written = Metrics.counter("classify", "blocks written")
+        self._expected = storage_errors()
 
-    def process(self, element: tuple[BlockKey, Mapped]) -> Iterator[BlockKey]:
+    def process(self, element: tuple[BlockKey, Mapped]) -> Iterator:
         key, (chips, prediction, probability) = element
-        if key.tile not in self._cubes:
-            self._cubes[key.tile] = open_map_cube(self.root, key.tile, self.grid)
         layers = map_layers(chips, prediction, self.grid, probability)
         chosen = {name: layers[name] for name in self.layers}
-        write_core(self._cubes[key.tile], self.grid, key, chosen)
+        try:
+            if key.tile not in self._cubes:
+                self._cubes[key.tile] = open_map_cube(self.root, key.tile, self.grid)
+            write_core(self._cubes[key.tile], self.grid, key, chosen)
+        except self._expected as error:
+            # What storage refuses is this block's failure; without its seal it is not complete.
+            yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write map", error))
+            return
         self._written.inc()
         yield key

@@ -17,6 +17,7 @@ from transforms.pixels.chip import Chips
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions, prepare_block
 from transforms.scene import ImagerySource, SourceUnavailable
+from transforms.store import storage_errors
 
 
 @dataclass
@@ -65,7 +66,7 @@ class _FetchBlock(beam.DoFn):
 
 @dataclass
 class WriteChips(beam.PTransform):
-    """(BlockKey, Chips) -> BlockKey, once the block lies in its tile's chip cube.
+    """(BlockKey, Chips) -> BlockKey, once the block lies in its tile's chip cube; and failures.
 
     Attributes:
       root: the run's folder, which holds the cubes already.
@@ -79,7 +80,7 @@ class WriteChips(beam.PTransform):
 
     def expand(self, chips):
         write = _WriteChips(self.root, self.grid, self.inputs)
-        return chips | "Write shard" >> beam.ParDo(write).with_output_types(BlockKey)
+        return chips | "Write shard" >> beam.ParDo(write).with_outputs(FAILED, main="written")
 
 
 @dataclass
@@ -91,11 +92,17 @@ class _WriteChips(beam.DoFn):
     def setup(self):
         self._cubes = {}
         self._written = Metrics.counter("fetch", "blocks written")
+        self._expected = storage_errors()
 
-    def process(self, element: tuple[BlockKey, Chips]) -> Iterator[BlockKey]:
+    def process(self, element: tuple[BlockKey, Chips]) -> Iterator:
         key, chips = element
-        if key.tile not in self._cubes:
-            self._cubes[key.tile] = open_chip_cube(self.root, key.tile, self.grid, self.inputs)
-        write_chips(self._cubes[key.tile], self.grid, self.inputs, key, chips)
+        try:
+            if key.tile not in self._cubes:
+                self._cubes[key.tile] = open_chip_cube(self.root, key.tile, self.grid, self.inputs)
+            write_chips(self._cubes[key.tile], self.grid, self.inputs, key, chips)
+        except self._expected as error:
+            # What storage refuses is this block's failure; without its seal it is not complete.
+            yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write chips", error))
+            return
         self._written.inc()
         yield key

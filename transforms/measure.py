@@ -197,9 +197,10 @@ def measured(
     if not record["quarantine"]:
         return Outcome(Measured(pair, _shift(record["shift"])), request.todo)
     without = tuple(sorted({*request.without, *record["quarantine"]}))
-    again = plan_tile(tile, request.blocks, grid, rule, source, without)
+    earlier = record.get("instead")
+    again = plan_tile(tile, request.blocks, grid, rule, source, without, earlier)
     finished = set(request.blocks) - set(request.todo)
-    write_json(url, record | {"instead": plan_document(again, record.get("instead"), finished)})
+    write_json(url, record | {"instead": plan_document(again, earlier, finished)})
     instead = [
         stand_in._replace(after=name, without=without)
         for stand_in in pair_requests(again, finished)

@@ -14,6 +14,7 @@ from apache_beam import coders
 from apache_beam.metrics import Metrics
 from shapely.geometry.base import BaseGeometry
 
+from transforms.chips import finished_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid, TileIndex, geographic_bounds
 from transforms.mapcube import ingested_blocks
@@ -68,11 +69,14 @@ def plan_tile(
     rule: PairRule,
     source: ImagerySource,
     without: Container[str] = (),
+    earlier: dict | None = None,
 ) -> list[BlockRequest]:
     """The pair of every block of a tile, by one catalogue search.
 
     Blocks that no scene touches have a pair without scenes. Scenes whose ids are in `without` are
-    left out, as if the catalogue did not hold them.
+    left out, as if the catalogue did not hold them. What an earlier plan says of a block stays, as
+    long as the catalogue has its scenes: a run that is gone on with makes what it would have made
+    at once, and scenes that came late are the affair of `pipeline.refresh`.
 
     Raises:
       SourceUnavailable: the catalogue could not be read.
@@ -80,8 +84,13 @@ def plan_tile(
     """
     found = source.search(grid.footprint(tile), rule.period)
     scenes = [scene for scene in found if scene.id not in without]
+    known = {scene.id: scene for scene in scenes}
     requests = []
     for key in blocks:
+        planned = _as_planned(key, earlier, known) if earlier else None
+        if planned:
+            requests.append(planned)
+            continue
         box, core = grid.geobox(key), grid.core_geobox(key)
         near = _showing(scenes, box)
         # A pass that shows nothing but the halo maps nothing; of a pass that maps, it is context.
@@ -89,6 +98,15 @@ def plan_tile(
         pair = rule.choose(showing)
         requests.append(BlockRequest(key, complete(pair, near), rule.regime(pair, showing)))
     return requests
+
+
+def _as_planned(key: BlockKey, plan: dict, known: dict[str, Scene]) -> BlockRequest | None:
+    """A block as a plan says; None where it says nothing, or a scene of it is known no more."""
+    ids = plan["blocks"].get(str(key))
+    if ids is None or any(i not in known for sensor in ids.values() for i in sensor):
+        return None
+    pair = Pair(*(tuple(known[i] for i in ids[sensor]) for sensor in ("optical", "sar")))
+    return BlockRequest(key, pair, Regime(plan["regimes"][str(key)]))
 
 
 def _showing(scenes: Iterable[Scene], box: GeoBox) -> list[Scene]:
@@ -142,8 +160,8 @@ def write_plan(
     Blocks that are finished keep what an earlier plan says: they were made from that, whatever the
     catalogue holds by now.
     """
-    earlier = read_plan(root, tile) if exists(plan_url(root, tile)) else None
-    write_json(plan_url(root, tile), plan_document(requests, earlier, finished))
+    document = plan_document(requests, planned_before(root, tile), finished)
+    write_json(plan_url(root, tile), document)
 
 
 def plan_document(
@@ -159,7 +177,11 @@ def plan_document(
     regimes = {str(r.key): r.regime for r in requests}
     if earlier:
         kept = {str(r.key) for r in requests if r.key in finished} & set(earlier["blocks"])
-        scenes = {plain["id"]: plain for plain in earlier["scenes"]} | scenes
+        of_kept = {i for name in kept for ids in earlier["blocks"][name].values() for i in ids}
+        # Where a scene was replaced meanwhile, the version that finished blocks are made from
+        # stands: it is the one that a comparison with the catalogue of today has to find.
+        old = {plain["id"]: plain for plain in earlier["scenes"]}
+        scenes |= {name: old[name] for name in of_kept}
         blocks |= {name: earlier["blocks"][name] for name in kept}
         regimes |= {name: earlier["regimes"][name] for name in kept}
     used = {name for pair in blocks.values() for ids in pair.values() for name in ids}
@@ -175,6 +197,35 @@ def _plain(scene: Scene) -> dict:
     moments = {name: getattr(scene, name) for name in ("time", "start", "end")}
     plain = {name: moment and moment.isoformat() for name, moment in moments.items()}
     return scene._replace(assets=())._asdict() | plain
+
+
+def planned_before(root: str, tile: TileIndex) -> dict | None:
+    """The tile's plan; None where there is none yet."""
+    return read_plan(root, tile) if exists(plan_url(root, tile)) else None
+
+
+def unfetched(
+    root: str,
+    tile: TileIndex,
+    grid: Grid,
+    region: BaseGeometry,
+    only: Container[BlockKey] | None = None,
+) -> set[BlockKey]:
+    """Blocks that are to be fetched: those that the plan has scenes for and that are not finished.
+
+    A tile without a plan counts with all the blocks that the region touches.
+
+    Args:
+      only: blocks that are asked for by name: a map does not stand for their chips; None: all.
+    """
+    blocks, plan = set(grid.blocks(tile, region)), planned_before(root, tile)
+    if only is not None:
+        blocks = {key for key in blocks if key in only}
+    if plan is None:
+        return blocks
+    planned = {name for name, pair in plan["blocks"].items() if any(pair.values())}
+    finished = (finished_chips if only is not None else ingested_blocks)(root, tile, grid)
+    return {key for key in blocks - finished if str(key) in planned}
 
 
 def read_plan(root: str, tile: TileIndex) -> dict:
@@ -194,6 +245,7 @@ class PlanBlocks(beam.PTransform):
       grid: processing grid.
       rule: which acquisitions may map the target date.
       source: where scenes are searched.
+      only: blocks to be fetched; None: all that are not finished.
     """
 
     root: str
@@ -201,9 +253,10 @@ class PlanBlocks(beam.PTransform):
     grid: Grid
     rule: PairRule
     source: ImagerySource
+    only: frozenset[BlockKey] | None = None
 
     def expand(self, tiles):
-        search = _PlanTile(self.root, self.region, self.grid, self.rule, self.source)
+        search = _PlanTile(self.root, self.region, self.grid, self.rule, self.source, self.only)
         return tiles | "Search" >> beam.ParDo(search).with_outputs(FAILED, main="pairs")
 
 
@@ -214,6 +267,7 @@ class _PlanTile(beam.DoFn):
     grid: Grid
     rule: PairRule
     source: ImagerySource
+    only: frozenset[BlockKey] | None
 
     def setup(self):
         names = ["blocks", "blocks without optical", "blocks without SAR", "no pair"]
@@ -223,7 +277,8 @@ class _PlanTile(beam.DoFn):
     def process(self, tile: TileIndex) -> Iterator:
         try:
             blocks = self.grid.blocks(tile, self.region)
-            requests = plan_tile(tile, blocks, self.grid, self.rule, self.source)
+            earlier = planned_before(self.root, tile)
+            requests = plan_tile(tile, blocks, self.grid, self.rule, self.source, earlier=earlier)
         except (SourceUnavailable, ValueError) as error:
             # A tile of which nothing can be used is its own failure, not the job's.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile, "plan", error))
@@ -231,10 +286,14 @@ class _PlanTile(beam.DoFn):
         finished = ingested_blocks(self.root, tile, self.grid)
         write_plan(self.root, tile, requests, finished)
         self._count["no pair"].inc(sum(not any(r.pair) for r in requests))
+        done = finished
+        if self.only is not None:
+            others = {r.key for r in requests if r.key not in self.only}
+            done = finished_chips(self.root, tile, self.grid) | others
         for request in requests:
-            if request.key not in finished and any(request.pair):
+            if request.key not in done and any(request.pair):
                 self._report(request)
-        for request in pair_requests(requests, finished):
+        for request in pair_requests(requests, done):
             if request.todo:
                 yield request.blocks[0], request
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 import shapely
@@ -13,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from transforms import store
 from transforms.area import WGS84
+from transforms.checksums import vouch, vouch_for_items
 from transforms.classify import load_checkpoint
 from transforms.export import ZARR_SHARD, write_tile
 from transforms.failures import FAILED, Failure
@@ -150,6 +152,7 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
         "cloudlulc:outside_region": outside,
         "cloudlulc:region_km2": round(_region_km2(tile, publication), 6),
     } | statistics.to_properties(run.legend)
+    vouch(root, tile.name, item)
     store.write_json(item_url(root, tile.name), item)
 
 
@@ -166,14 +169,24 @@ def _card(publication: Publication) -> dict:
 
 def publish_collection(tiles: Sequence[ProductTile], publication: Publication) -> None:
     """Write the collection of those tiles that are published."""
+    document = collection_document(tiles, publication)
+    if document:
+        store.write_json(collection_url(publication.root), document)
+
+
+def collection_document(
+    tiles: Sequence[ProductTile], publication: Publication
+) -> dict[str, Any] | None:
+    """The collection of those tiles that are published; None where none is."""
     root = publication.root
     done = [tile for tile in tiles if store.exists(item_url(root, tile.name))]
     if not done:
-        return
+        return None
     blocks = sorted({key for tile in done for key in blocks_under(tile, publication)})
     scenes = planned_scenes(root, blocks)
     document = product_collection(root, publication.run, done, scenes)
-    store.write_json(collection_url(root), document)
+    vouch_for_items(root, [tile.name for tile in done], document)
+    return document
 
 
 def _region_km2(tile: ProductTile, publication: Publication) -> float:
@@ -217,11 +230,12 @@ class _Publish(beam.DoFn):
 
     def setup(self):
         self._written = Metrics.counter("mosaic", "tiles written")
+        self._expected = (*store.storage_errors(), ValueError, RuntimeError)
 
     def process(self, tile: ProductTile) -> Iterator:
         try:
             publish_tile(tile, self.publication)
-        except (OSError, ValueError, RuntimeError) as error:
+        except self._expected as error:
             # Maps that cannot be read are one tile's failure; the others go on.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile.name, "mosaic", error))
             return

@@ -67,6 +67,7 @@ class Scene(NamedTuple):
     assets: tuple[Asset, ...] = ()
     missing: tuple[str, ...] = ()  # bands that the item declares missing: not an error
     outline: str = ""  # of the data, WKT in degrees; "": the footprint's box
+    version: str = ""  # changes when the scene is replaced under its id; "": nothing tells
 
     def asset(self, band: str) -> Asset | None:
         return next((a for a in self.assets if a.band == band), None)

@@ -74,6 +74,18 @@ def list_files(url: str) -> list[str]:
     return sorted(name.removeprefix(start) for name in found if name.startswith(start))
 
 
+def list_sizes(url: str) -> dict[str, int]:
+    """Sizes, bytes, of all files below `url` by their paths relative to it: one listing."""
+    fs, path = _filesystem(url)
+    start = path.rstrip("/") + "/"
+    found = fs.find(path, detail=True)
+    return {
+        name.removeprefix(start): entry["size"]
+        for name, entry in sorted(found.items())
+        if name.startswith(start)
+    }
+
+
 def list_folder(url: str) -> list[str]:
     """Names, sorted, of the folders right below `url`: one listing; [] where there are none."""
     fs, path = _filesystem(url)
@@ -93,6 +105,14 @@ def read_bytes(url: str) -> bytes:
         return local_path(url).read_bytes()
     fs, path = _filesystem(url)
     return fs.cat_file(path)
+
+
+def read_pieces(url: str, size: int) -> Iterator[bytes]:
+    """The file at `url` piece by piece. Raises FileNotFoundError where nothing lies there."""
+    fs, path = _filesystem(url)
+    with fs.open(path, "rb", block_size=size) as file:
+        while piece := file.read(size):
+            yield piece
 
 
 def read_json(url: str) -> Any:
@@ -311,17 +331,6 @@ def open_array(group: zarr.Group, name: str) -> zarr.Array:
     for ever. The setting is ignored when it is given while opening: it has to be made here.
     """
     return group[name].with_config({"write_empty_chunks": True})
-
-
-def list_shards(url: str, array: str) -> set[tuple[int, ...]]:
-    """Indices of the shards (chunks where unsharded) that exist of an array, by one listing."""
-    shards = set()
-    for name in list_files(join(url, array, "c")):
-        parts = name.split("/")
-        # A writer that was killed may have left its temporary file here.
-        if all(part.isdigit() for part in parts):
-            shards.add(tuple(int(part) for part in parts))
-    return shards
 
 
 def _filesystem(url: str) -> tuple[Any, str]:

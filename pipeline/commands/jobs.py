@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.options import add_run_options
+from pipeline.options import add_recovery_options, add_run_options
 
 DESCRIPTION = """\
 A run that was started before goes on where it stopped: then --out alone is enough,
@@ -14,6 +14,7 @@ and options that differ from run.json are an error.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run_options(parser)
+    add_recovery_options(parser)
 
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:

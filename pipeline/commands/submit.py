@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import EXIT_FAILED, EXIT_OK
-from pipeline.options import JOBS, add_gpu_options, add_run_options
+from pipeline.options import JOBS, add_gpu_options, add_lock_option, add_run_options
 
 DESCRIPTION = """\
 Run the jobs on Google Cloud Dataflow, one after the other, and wait for them.
@@ -22,6 +22,7 @@ A job that has nothing left to do is not started; one that is running is waited 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jobs", nargs="+", choices=JOBS, metavar="JOB", help=", ".join(JOBS))
     add_run_options(parser)
+    add_lock_option(parser)
     place = parser.add_argument_group("where Dataflow runs it")
     place.add_argument("--gcp-project", required=True, help="project of Google Cloud")
     place.add_argument("--gcp-region", required=True, help="region of Google Cloud: europe-west4")
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     from pipeline.arguments import run_from
     from pipeline.chain import checked_source, in_order
     from pipeline.dataflow_service import FAILURES, DataflowService
+    from pipeline.lock import locked
     from pipeline.progress import say
 
     jobs = tuple(job for job in launch.JOBS if job in args.jobs or "run" in args.jobs)
@@ -82,21 +84,23 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         if args.dry_run:
             print(json.dumps(submission.preview(run, source, jobs, how), indent=2))
             return EXIT_OK
-        run = submission.share_checkpoint(run)
-        launch.start(run)
-        say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
-        service = DataflowService(options[0])
-        try:
-            if args.detach:
-                if launch.left(run, jobs[0]):
-                    submission.start(jobs[0], run, source, how, service, say)
-                else:
-                    say(report.job_line(launch.nothing_to_do(jobs[0], run)))
-                return EXIT_OK
-            execute = partial(
-                submission.execute, run=run, source=source, how=how, service=service, say=say
-            )
-            return in_order(run, jobs, execute)
-        except FAILURES as error:
-            say(f"cloudlulc submit: {error}")
-            return EXIT_FAILED
+        # The lock is the submitter's: a job that is left to itself (--detach) has none.
+        with locked(run.out, run.id, args.break_lock):
+            run = submission.share_checkpoint(run)
+            launch.start(run)
+            say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
+            service = DataflowService(options[0])
+            try:
+                if args.detach:
+                    if launch.left(run, jobs[0]):
+                        submission.start(jobs[0], run, source, how, service, say)
+                    else:
+                        say(report.job_line(launch.nothing_to_do(jobs[0], run)))
+                    return EXIT_OK
+                execute = partial(
+                    submission.execute, run=run, source=source, how=how, service=service, say=say
+                )
+                return in_order(run, jobs, execute)
+            except FAILURES as error:
+                say(f"cloudlulc submit: {error}")
+                return EXIT_FAILED

@@ -13,8 +13,9 @@ from test_promises import make_run as make_run
 from test_promises import weights as weights
 
 from pipeline.cli import build_parser, main
-from pipeline.due import due, forget, scheduled
+from pipeline.due import due, scheduled
 from pipeline.flex import check_parameters
+from pipeline.refresh import forget
 from pipeline.schedule import RUN_OPTIONS, Country, read_schedule
 from pipeline.scheduler import _arguments
 from transforms.sources.synthetic import SyntheticSource
@@ -140,7 +141,10 @@ def test_a_wrong_schedule_is_refused_and_the_entry_named(tmp_path, capsys, weigh
 
 def test_every_option_of_a_run_is_a_key_of_a_country():
     options = vars(build_parser().parse_args(["run", "--out=x"]))
-    assert set(RUN_OPTIONS) == set(options) - {"command", "region", "date", "source", "out"}
+    assert set(RUN_OPTIONS) == set(options) - {
+        *("command", "region", "date", "source", "out"),
+        *("refresh", "break_lock"),  # the schedule decides on them itself
+    }
 
 
 def test_options_reach_the_run_and_the_workflow(tmp_path, capsys, weights):
@@ -255,24 +259,24 @@ def test_late_scenes_make_a_finished_run_due_and_only_their_blocks_are_made_anew
     assert (first.run.target, first.reason) == (target, "not started yet")
     start(first.run, early)
     (done,) = due(entry, run, early, today)
-    assert done.reason == "" and not done.changed
+    assert done.reason == "" and not done.changes.blocks
     before = content(Path(first.run.out))
 
     (late,) = due(entry, run, source, today)
-    assert "have other scenes now" in late.reason and late.changed
-    assert {s.id for s in near if s.day == nearest} & set(late.scenes)
+    assert "have other scenes now" in late.reason and late.changes.blocks
+    assert {s.id for s in near if s.day == nearest} & set(late.changes.late)
     # The day after, the run is no more the newest, but still within the window; then not.
     tomorrow = due(entry, run, source, today + timedelta(1))
-    assert [(d.run.target, bool(d.changed)) for d in tomorrow] == [
+    assert [(d.run.target, bool(d.changes.blocks)) for d in tomorrow] == [
         (target + timedelta(1), False),
         (target, True),
     ]
     long_after = due(entry, run, source, today + timedelta(9))
     assert target not in {d.run.target for d in long_after}
 
-    forget(late.run, late.changed)
+    forget(late.run, late.changes.blocks)
     reports = start(late.run, source)
-    assert reports[0].done == len(late.changed)
+    assert reports[0].done == len(late.changes.blocks)
     assert due(entry, run, source, today)[0].reason == ""
     fresh = make_run(tmp_path / "fresh")
     run_with_beam(fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 
@@ -61,7 +62,17 @@ def scene_from_item(item: dict, location: str) -> Scene:
         assets=assets,
         missing=missing,
         outline=_outline(item),
+        version=_version(item),
     )
+
+
+def _version(item: dict) -> str:
+    """What changes when a scene is replaced: its files' checksums, else the item's last update."""
+    assets = (item.get("assets") or {}).values()
+    sums = sorted(str(a["file:checksum"]) for a in assets if a.get("file:checksum"))
+    if sums:
+        return hashlib.sha256("\n".join(sums).encode()).hexdigest()[:16]
+    return str((item.get("properties") or {}).get("updated") or "")
 
 
 def _sensor(item: dict, name: str) -> str:
