@@ -9,8 +9,8 @@ same clear pair at zero shift: it holds the noise of both, not their common bias
 (`model.clouds`, half of the scene, its mask given) the clear estimate stays the reference.
 
 A pair is textured where NIR, band-passed to 2-8 px, varies by 5 % of its mean and VV by 1 dB (twice
-the speckle that the filter leaves), fixed before any result was seen; and, added later, where 1 km2
-of it is clear. Parameters were chosen on the half of the pairs marked "chosen on". S1 of
+the speckle that the filter leaves), fixed before any result was seen; and where 1 km2 of it is
+clear, as the estimator asks. Parameters were chosen on the pairs marked "chosen on". S1 of
 ssl4eo is taken by pixel index: its georeference is wrong (see docs/inputs.md); as georeferenced it
 is reported apart. Where scikit-image can be imported, its phase_cross_correlation runs on the same
 gradients: without mask (sub-pixel), and masked (whole pixels).

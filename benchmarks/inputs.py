@@ -1,13 +1,14 @@
 """The offset state of every real scene, and planted edge defects: what is found and what is not.
 
-    python -m benchmarks.inputs DATA > results.jsonl
+    python -m benchmarks.inputs DATA [--only offsets|defects|clouds] > results.jsonl
 
 DATA holds `pairs/`, `optical/`, `clouds/` and `series/`. Offset: every scene as it is and with the
 offset added (or removed) by hand. "crop" are the dates of 640 m series, most of them cloudy, some
 without any visible band: no scenes, but a hard test of never being wrong. Defects: a swath's edge
 slants through the scene; beyond it lie zeros that nobody declared, along it stripes of DN 1
 (1-3 px in every band, then 2 px in half of them) or SAR noise (normal, -38 +- 4 dB, 5-40 px deep).
-False alarms are counted on the scenes as they are and with the same edge declared as nodata.
+False alarms are counted on the scenes as they are and with the same edge declared as nodata. "in
+chips" is what the planted scene's chips flag as without data, beside what a clean edge leaves.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import rasterio
 from benchmarks.score_real import scenes as real_scenes
 from model.inputs import INPUTS
 from transforms.grid import GeoBox
+from transforms.pixels.cloudmask import UKIS_CSMASK, check_cloud_mask, cloud_and_shadow
 from transforms.pixels.edges import find_defects
 from transforms.pixels.offset import ABSENT, PRESENT, UNDETERMINED, find_offset
 from transforms.pixels.prepare import PixelOptions, optical_pass
@@ -228,6 +230,24 @@ def in_chips(stored: np.ndarray, sample: Sample) -> np.ndarray:
     return ~optical_valid(seen.pixels)
 
 
+def clouds(data: Path) -> None:
+    """The deep cloud mask on its package's reference scene, whose pixels are taken for 10 m."""
+    try:
+        check_cloud_mask(UKIS_CSMASK)
+    except ValueError as error:
+        print(json.dumps({"clouds": "skipped", "why": str(error)}))
+        return
+    with np.load(data / "clouds/s2_512_reflectance_and_mask.npz") as z:
+        stored, truth = np.rint(1e4 * z["img"]).astype(np.uint16), z["msk"][..., 0]
+    found = cloud_and_shadow(np.moveaxis(stored, -1, 0), "L1C")
+    for name, mask, code in zip(("cloud", "shadow"), found, (4, 0), strict=True):
+        true = truth == code
+        hit = float((mask & true).sum())
+        line = {"clouds": name, "recall": hit / true.sum(), "precision": hit / mask.sum()}
+        line["iou"] = hit / (mask | true).sum()
+        print(json.dumps({k: v if k == "clouds" else round(float(v), 3) for k, v in line.items()}))
+
+
 def _report(
     kind: str, lines: list[dict], planted: tuple[str, ...], alarms: tuple[str, ...]
 ) -> None:
@@ -247,10 +267,18 @@ def _report(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
+    parser.add_argument("--only", choices=("offsets", "defects", "clouds"))
     args = parser.parse_args()
+    if args.only in (None, "clouds"):
+        clouds(args.data)
+    if args.only == "clouds":
+        return
     warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
     every = list(samples(args.data))
-    offsets(every)
+    if args.only != "defects":
+        offsets(every)
+    if args.only == "offsets":
+        return
     sar = {
         scene.sar.tobytes(): (scene.name, scene.sar / 100.0)
         for scene in real_scenes(args.data)

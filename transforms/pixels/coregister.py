@@ -23,6 +23,9 @@ MIN_QUALITY = 10.0
 MAX_APART = 1.5
 """Distance from the peak up to which that of the edges alone says the same, px."""
 
+MIN_PIXELS = 10_000
+"""Pixels below which the windows are too few for their spread to tell the error: 1 km2."""
+
 _MIN_WINDOWS = 4
 _GROUPS = 16  # left out in turn
 _FINE = np.arange(-20, 21) / 20  # px around the highest lag, where the peak is looked for
@@ -70,7 +73,7 @@ def resolve(images: Sequence[np.ndarray]) -> Shift:
     counts by its pixels. The standard error is that of the delete-a-group jackknife: groups of
     interleaved windows are left out in turn. A shift is confident when the error is at most
     `MAX_ERROR`, the edges' correlation reaches `MIN_QUALITY` and has its own peak no further than
-    `MAX_APART`, and the shift does not lie at the edge of the search.
+    `MAX_APART`, `MIN_PIXELS` took part, and the shift does not lie at the edge of the search.
 
     Args:
       images: (window, term, lag y, lag x) of `window_sums`, of each image.
@@ -80,7 +83,7 @@ def resolve(images: Sequence[np.ndarray]) -> Shift:
     if count < _MIN_WINDOWS:
         return UNMEASURED._replace(windows=count)
     totals = [sums.sum(axis=0) for sums in images]
-    surface, edges = _together(totals)
+    surface, edges, pixels = _together(totals)
     dy, dx = _peak(surface)
     groups = min(count, _GROUPS)
     numbers = np.split(np.arange(count) % groups, np.cumsum(list(map(len, images)))[:-1])
@@ -92,20 +95,23 @@ def resolve(images: Sequence[np.ndarray]) -> Shift:
         ]
         without.append(_peak(_together(rest)[0]))
     error = float(np.sqrt((groups - 1) * np.var(without, axis=0).sum()))
-    quality = float(edges.flat[np.argmax(surface)])
+    at = np.unravel_index(np.argmax(surface), surface.shape)
+    quality = float(edges[at])
     agreed = np.hypot(*np.subtract(_peak(edges), (dy, dx))) <= MAX_APART
     inner = max(abs(dy), abs(dx)) <= SEARCH - 1
-    confident = agreed and inner and error <= MAX_ERROR and quality >= MIN_QUALITY
+    enough = quality >= MIN_QUALITY and pixels[at] >= MIN_PIXELS
+    confident = agreed and inner and enough and error <= MAX_ERROR
     return Shift(dy, dx, bool(confident), error, quality, count)
 
 
-def _together(totals: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean information and quality at each lag, (lag y, lag x), of images by their pixels."""
+def _together(totals: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean information, quality and pixels at each lag, (lag y, lag x), of all images."""
     information, correlation, pixels = map(np.stack, zip(*map(likeness, totals), strict=True))
     count = np.maximum(pixels.sum(axis=0), 1.0)
     return (
         (information * pixels).sum(axis=0) / count,
         (correlation * pixels).sum(axis=0) / np.sqrt(count),
+        count,
     )
 
 

@@ -83,6 +83,13 @@ def test_a_shift_at_the_edge_of_the_search_is_not_trusted():
     assert not estimate_shift(*seen((SEARCH + 2, 0))).confident
 
 
+def test_less_than_a_square_kilometre_is_not_enough():
+    image, echo, clear = seen((1, 1))
+    assert estimate_shift(image, echo, clear).confident
+    small = np.s_[:80, :80]
+    assert not estimate_shift(image[:, *small], echo[:, *small], clear[small]).confident
+
+
 def test_windows_of_two_images_are_resolved_together():
     image, echo, clear = seen((1, 1))
     halves = [
