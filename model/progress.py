@@ -1,10 +1,10 @@
-"""What a training run tells: lines for people and JSON lines for plots."""
+"""What a training run tells: lines for people, JSON lines, and TensorBoard where there is one."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -21,6 +21,7 @@ class Progress:
         kept = [line for line in lines if json.loads(line)["step"] <= done]
         path.write_text("".join(f"{line}\n" for line in kept))
         self.since, self.sums = (done, time.monotonic()), {}
+        self.board = _board(path.parent / "tensorboard", done)
 
     def note(self, text: str) -> None:
         self.report(text)
@@ -52,3 +53,26 @@ class Progress:
     def _write(self, line: dict) -> None:
         with open(self.path, "a") as file:
             file.write(json.dumps(line) + "\n")
+        if self.board is not None:
+            for name, value in _scalars(line):
+                self.board.add_scalar(name, value, line["step"])
+            self.board.flush()
+
+
+def _board(folder: Path, done: int):
+    """A writer for TensorBoard that forgets what came after step `done`; None without TensorBoard,
+    which is no dependency."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        return None
+    return SummaryWriter(folder, purge_step=done + 1)
+
+
+def _scalars(line: dict, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers of nested JSON with their path as name, without the step."""
+    for name, value in line.items():
+        if isinstance(value, dict):
+            yield from _scalars(value, f"{prefix}{name}/")
+        elif name != "step" and value is not None:
+            yield prefix + name, value
