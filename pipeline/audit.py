@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from pipeline import launch
 from pipeline.config import RunConfig
@@ -60,9 +61,16 @@ def chip_cubes(run: RunConfig) -> dict[TileIndex, Cube]:
 
 
 def map_cubes(run: RunConfig) -> dict[TileIndex, Cube]:
-    layers, attributes = choose_layers(run.layers), launch.map_attributes(run)
+    layers = choose_layers(run.layers)
     return {
-        tile: map_cube(run.out, tile, run.grid, layers, run.legend, attributes)
+        tile: map_cube(
+            run.out,
+            tile,
+            run.grid,
+            layers,
+            run.legend,
+            partial(launch.create_maps, run, tile),
+        )
         for tile in run.tiles()
     }
 

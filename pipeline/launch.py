@@ -21,6 +21,7 @@ from pipeline.watchdog import watched
 from transforms.chips import create_chip_cube, finished_chips
 from transforms.classify import load_checkpoint
 from transforms.failures import read_failures
+from transforms.grid import TileIndex
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, finished_blocks
 from transforms.pixels.cloudmask import check_cloud_mask
@@ -107,15 +108,16 @@ def start(run: RunConfig) -> None:
     if is_finished(run):
         return
     write_run(run)
-    layers = choose_layers(run.layers)
     for tile in run.tiles():
         create_chip_cube(run.out, tile, run.grid, run.inputs)
-        create_map_cube(run.out, tile, run.grid, layers, run.legend, map_attributes(run))
+        create_maps(run, tile, run.out)
 
 
-def map_attributes(run: RunConfig) -> dict[str, str]:
-    """What a run's map cubes say they were made from."""
-    return {"date": run.target.isoformat(), "checkpoint_digest": run.checkpoint_digest}
+def create_maps(run: RunConfig, tile: TileIndex, root: str) -> None:
+    """Create a tile's map cube below `root`, without pixels."""
+    layers = choose_layers(run.layers)
+    made_from = {"date": run.target.isoformat(), "checkpoint_digest": run.checkpoint_digest}
+    create_map_cube(root, tile, run.grid, layers, run.legend, made_from)
 
 
 def is_finished(run: RunConfig) -> bool:

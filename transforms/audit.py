@@ -7,6 +7,7 @@ anew. What nobody wrote is surplus.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -30,7 +31,7 @@ from transforms.chips import (
 )
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import Layer
-from transforms.mapcube import create_map_cube, map_cube_url, map_shard
+from transforms.mapcube import map_cube_url, map_shard
 from transforms.pixels.chip import CLOUD_UNKNOWN, Quality
 from transforms.seal import Damaged, check, read_seal, seal_url, seals_url
 
@@ -58,7 +59,7 @@ class Cube(NamedTuple):
     url: str
     create: Callable[[str], None]  # makes it, without blocks, below another root
     shards: Callable[[BlockKey], dict[str, str]]  # by array: name of a block's shard
-    place: Callable[[BlockKey], Any]  # of a block in the arrays
+    place: Callable[[BlockKey], Any]  # of a block in these arrays
     problem: Callable[[str, np.ndarray], str]  # of an array's values; "" where there is none
 
 
@@ -89,8 +90,9 @@ def map_cube(
     grid: Grid,
     layers: tuple[Layer, ...],
     legend: Legend,
-    attributes: dict[str, Any],
+    create: Callable[[str], None],
 ) -> Cube:
+    """A tile's map cube; `create` makes one without blocks below another root."""
     by_name = {layer.name: layer for layer in layers}
 
     def problem(name: str, values: np.ndarray) -> str:
@@ -100,7 +102,7 @@ def map_cube(
         "maps",
         root,
         map_cube_url(root, tile),
-        lambda there: create_map_cube(there, tile, grid, layers, legend, attributes),
+        create,
         lambda key: {name: map_shard(name, key) for name in by_name},
         grid.core,
         problem,
@@ -151,10 +153,13 @@ def audit_cube(cube: Cube, expected: Iterable[BlockKey]) -> list[Defect]:
         for kind, detail in [_metadata(store.join(cube.url, name), data, sizes.get(name))]
         if kind
     ]
+    more = _arrays_of_blocks(blank)
     with ThreadPoolExecutor(THREADS) as pool:
-        for found in pool.map(partial(_audit_block, cube, blank, sizes), expected):
+        for found in pool.map(partial(_audit_block, cube, blank, more, sizes), expected):
             defects += found
-    known = {name for key in expected for name in cube.shards(key).values()} | set(blank)
+    known = set(blank)
+    for key in expected:
+        known |= {*cube.shards(key).values(), *(shard_of(key) for shard_of in more.values())}
     seals = {seal_url(cube.url, key) for key in expected}
     there = [store.join(cube.url, name) for name in sizes if name not in known]
     there += [
@@ -185,8 +190,33 @@ def _metadata(url: str, expected: bytes, size: int | None) -> tuple[str, str]:
     return "", ""
 
 
+def _arrays_of_blocks(blank: dict[str, bytes]) -> dict[str, Callable[[BlockKey], str]]:
+    """Arrays (row, col, ...) that hold one chunk a block beside the layers, as edges are held.
+
+    By name: block -> name of its chunk in the cube.
+    """
+    found = {}
+    for file, data in blank.items():
+        name, inside, last = file.rpartition("/")
+        axes = (
+            json.loads(data).get("dimension_names") or () if inside and last == "zarr.json" else ()
+        )
+        if tuple(axes[:2]) == ("row", "col"):
+            rest = ["0"] * (len(axes) - 2)
+            found[name] = partial(_chunk_name, name, rest)
+    return found
+
+
+def _chunk_name(name: str, rest: list[str], key: BlockKey) -> str:
+    return "/".join([name, "c", str(key.row), str(key.col), *rest])
+
+
 def _audit_block(
-    cube: Cube, blank: dict[str, bytes], sizes: dict[str, int], key: BlockKey
+    cube: Cube,
+    blank: dict[str, bytes],
+    more: dict[str, Callable[[BlockKey], str]],
+    sizes: dict[str, int],
+    key: BlockKey,
 ) -> list[Defect]:
     try:
         seal = read_seal(cube.url, key)
@@ -195,13 +225,16 @@ def _audit_block(
     if seal is None:
         return [_defect(cube, key, MISSING, seal_url(cube.url, key), "the block is not complete")]
     defects = []
-    for name, shard in cube.shards(key).items():
+    shards = cube.shards(key)
+    others = {name: shard_of(key) for name, shard_of in more.items()}
+    for name, shard in (shards | others).items():
         url = store.join(cube.url, shard)
         try:
             data = store.read_bytes(url) if shard in sizes else None
             check(url, seal.get(shard), data)
-            values = _decode(blank, shard, data)[name][cube.place(key)]
-            wrong = cube.problem(name, np.asarray(values))
+            place = cube.place(key) if name in shards else (key.row, key.col)
+            values = np.asarray(_decode(blank, shard, data)[name][place])
+            wrong = cube.problem(name, values) if name in shards else ""
             if wrong:
                 raise Damaged(url, CORRUPT, wrong)
         except Damaged as damaged:
@@ -209,7 +242,7 @@ def _audit_block(
         except (ValueError, RuntimeError, TypeError) as error:
             detail = f"does not decode: {type(error).__name__}: {error}"
             defects.append(_defect(cube, key, CORRUPT, url, detail))
-    strange = set(seal) - set(cube.shards(key).values())
+    strange = set(seal) - {*shards.values(), *others.values()}
     if strange:
         detail = f"names {sorted(strange)}, not of this block"
         defects.append(_defect(cube, key, CORRUPT, seal_url(cube.url, key), detail))
