@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
+from transforms.masking import masked
+
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
 
 
 def say(text: str) -> None:
-    """Print a line for the person at the terminal; stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line for the person at the terminal, without secrets; stdout is for results."""
+    print(masked(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

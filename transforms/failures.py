@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
+from transforms.masking import masked
 from transforms.store import exists, join, read_bytes, write_bytes
 
 FAILED = "failed"
@@ -23,7 +24,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, key: object, stage: str, error: Exception) -> Failure:
-        return cls(str(key), stage, f"{type(error).__name__}: {error}")
+        return cls(str(key), stage, masked(f"{type(error).__name__}: {error}"))
 
 
 def failures_url(root: str, job: str) -> str:

@@ -233,11 +233,10 @@ def inspect_items(paths: list[str]) -> tuple[str, int]:
       ValueError: an item or file is unusable; the message names it.
       SourceUnavailable: a file could not be read.
     """
-    from transforms.sources.catalog import read_items  # rasterio behind it is slow to import
-    from transforms.sources.items import scene_from_item
+    from transforms.sources.files import scenes_of  # rasterio behind it is slow to import
     from transforms.sources.windows import read_scene
 
-    scenes = [scene_from_item(item, where) for path in paths for item, where in read_items(path)]
+    scenes = [scene for path in paths for scene, _ in scenes_of(path)]
     found = [inspect_scene(scene, read_scene) for scene in scenes]
     lines = [findings_text(findings) for findings in found]
     for optical in (s for s in scenes if s.sensor == SENTINEL2):

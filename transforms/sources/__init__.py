@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from transforms.masking import masked
 from transforms.scene import ImagerySource
 
 
@@ -62,6 +63,11 @@ def open_source(spec: str) -> ImagerySource:
       ValueError: there is no such source, or its options are wrong.
     """
     kind, _, text = spec.partition(":")
+    if masked(spec) != spec:
+        raise ValueError(
+            f"source: {masked(spec)} holds a password, key or signature, and run.json tells "
+            "everybody the source; give it without"
+        )
     if kind not in SOURCES:
         raise ValueError(
             f"source: got {spec!r}, expected one of {', '.join(SOURCES)}, then a colon"

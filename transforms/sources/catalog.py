@@ -9,6 +9,7 @@ from fsspec.core import url_to_fs
 
 from transforms.scene import SourceUnavailable
 from transforms.sources.assets import resolve
+from transforms.sources.hrefs import Reach, reach_of
 
 
 def read_items(catalog: str) -> Iterator[tuple[dict, str]]:
@@ -20,14 +21,15 @@ def read_items(catalog: str) -> Iterator[tuple[dict, str]]:
         Locations are spelled as it is: relative ones stay relative.
 
     Raises:
-      ValueError: there is no such file, or it is not STAC.
+      ValueError: there is no such file, it is not STAC, or a link leads where none may lead.
       SourceUnavailable: it could not be read now.
     """
     catalog = catalog.removeprefix("file://")
+    reach = reach_of(catalog)
     try:
         fs, root = url_to_fs(catalog)
         if not fs.isdir(root):
-            yield from _follow([catalog], set(), f"catalog {catalog}")
+            yield from _follow([catalog], set(), f"catalog {catalog}", reach)
             return
         names = sorted(n for n in fs.find(root) if n.endswith(".json"))
     except _failures(catalog) as error:
@@ -38,19 +40,37 @@ def read_items(catalog: str) -> Iterator[tuple[dict, str]]:
             yield from _unpack(document, location)
 
 
-def _follow(locations: list[str], seen: set[str], parent: str) -> Iterator[tuple[dict, str]]:
+def _follow(
+    locations: list[str], seen: set[str], parent: str, reach: Reach
+) -> Iterator[tuple[dict, str]]:
     new = [where for where in dict.fromkeys(locations) if where not in seen]
     seen.update(new)
+    for where in new:
+        reach.check(where, parent)
+        if where.startswith(("http", "s3")):
+            raise ValueError(f"{parent}: link {where!r}, expected a path or gs:// address")
     for document, location in _read(new, parent):
         if document["type"] in ("Catalog", "Collection"):
-            links = [k for k in document.get("links") or () if k.get("rel") in ("child", "item")]
-            yield from _follow([resolve(location, k["href"]) for k in links], seen, location)
+            yield from _follow(_links(document, location), seen, location, reach)
         else:
             yield from _unpack(document, location)
 
 
+def _links(document: dict, location: str) -> list[str]:
+    """Where a catalogue's children and items lie."""
+    found = []
+    for link in document.get("links") or ():
+        if not isinstance(link, dict) or not isinstance(link.get("href"), str):
+            raise ValueError(f"{location}: got link {link!r:.80}, expected one with rel and href")
+        if link.get("rel") in ("child", "item"):
+            found.append(resolve(location, link["href"]))
+    return found
+
+
 def _unpack(document: dict, location: str) -> Iterator[tuple[dict, str]]:
-    items = document.get("features", ()) if document["type"] == "FeatureCollection" else [document]
+    items = document.get("features", []) if document["type"] == "FeatureCollection" else [document]
+    if not isinstance(items, list):
+        raise ValueError(f"{location}: features is no list; expected a STAC ItemCollection")
     for item in items:
         yield item, location
 
@@ -72,7 +92,7 @@ def _read(locations: list[str], parent: str) -> Iterator[tuple[dict, str]]:
     for where, (fs, path) in places.items():
         try:
             document = json.loads(contents[id(fs), path])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where} is not JSON: {error}") from error
         kind = document.get("type") if isinstance(document, dict) else None
         if kind not in ("Feature", "FeatureCollection", "Catalog", "Collection"):

@@ -110,12 +110,15 @@ def _bbox(item: dict) -> list:
     """The item's box; that of a footprint cut at the antimeridian spans it, not the world."""
     box, half = item["bbox"], len(item["bbox"]) // 2
     geometry = item.get("geometry") or {}
-    if box[half] - box[0] <= 180 or geometry.get("type") != "MultiPolygon":
-        return box
-    longitudes = [x for polygon in geometry["coordinates"] for ring in polygon for x, *_ in ring]
-    west = min((x for x in longitudes if x >= 0), default=box[0])
-    east = max((x for x in longitudes if x < 0), default=box[half])
-    return [west, box[1], east, box[half + 1]]
+    try:
+        if box[half] - box[0] <= 180 or geometry.get("type") != "MultiPolygon":
+            return box
+        longitudes = [x for part in geometry["coordinates"] for ring in part for x, *_ in ring]
+        west = min((x for x in longitudes if x >= 0), default=box[0])
+        east = max((x for x in longitudes if x < 0), default=box[half])
+        return [west, box[1], east, box[half + 1]]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return box  # neither a box nor an outline: the next one who looks says so
 
 
 def newest(items: Iterable[dict]) -> list[dict]:

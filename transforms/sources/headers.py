@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 
@@ -13,6 +14,7 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
 
 from model.inputs import INPUTS
+from transforms.masking import mask_gdal
 from transforms.scene import QUALITY_BANDS, SENTINEL2, Asset, Scene, SourceUnavailable
 
 GDAL_SETTINGS = {
@@ -29,6 +31,8 @@ GDAL_SETTINGS = {
     "VSI_CACHE": True,
 }
 
+mask_gdal()
+
 _failed: set[str] = set()  # of this process; what cannot be opened now
 
 
@@ -40,10 +44,13 @@ def open_asset(asset: Asset) -> DatasetReader:
       ValueError: of an address that is neither local, gs://, s3:// nor https://.
     """
     path = _gdal_path(asset.href)
+    # One driver: others would open documents that name further files, as VRT does.
+    jpeg2000 = asset.href.partition("?")[0].lower().endswith((".jp2", ".j2k"))
+    driver = "JP2OpenJPEG" if jpeg2000 else "GTiff"
     again = rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path) if path in _failed else nullcontext()
     try:
         with again:
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, driver=driver)
     except RasterioError:
         _failed.add(path)
         raise
@@ -180,7 +187,7 @@ _GDAL_PREFIXES = {
 
 def _gdal_path(href: str) -> str:
     if "://" not in href:
-        return href
+        return os.path.abspath(href)  # "WMS:..." would be a service to GDAL, not a file
     scheme, _, path = href.partition("://")
     prefix = _GDAL_PREFIXES.get(scheme)
     if prefix is None:

@@ -8,8 +8,10 @@ from datetime import datetime
 
 import shapely
 
+from transforms.masking import masked
 from transforms.scene import SENTINEL1, SENTINEL2, Bounds, Scene
 from transforms.sources.assets import BANDS, house_name, item_assets
+from transforms.sources.item_shape import NUMBER, check_shape
 
 # Collections that are known to hold linear gamma0 although their items do not say so.
 _LINEAR_GAMMA0 = {"sentinel-1-rtc", "sentinel1-rtc-aws"}
@@ -28,9 +30,8 @@ def scene_from_item(item: dict, location: str) -> Scene:
       ValueError: the item lacks what a scene needs, or contradicts itself; the message names the
         item and says what to add.
     """
-    name = f"item {item.get('id', '?')!r} of {location}"
-    if item.get("type") != "Feature" or not isinstance(item.get("id"), str):
-        raise ValueError(f"{name}: got type {item.get('type')!r}, expected a STAC item with an id")
+    name = item_name(item, location)
+    check_shape(item, name)
     properties = item.get("properties") or {}
     sensor = _sensor(item, name)
     assets, units = item_assets(item, sensor, location, name)
@@ -45,7 +46,7 @@ def scene_from_item(item: dict, location: str) -> Scene:
         )
     time, start, end = _times(properties, name)
     cloud = properties.get("eo:cloud_cover")
-    if cloud is not None and not (isinstance(cloud, int | float) and 0 <= cloud <= 100):
+    if cloud is not None and not (isinstance(cloud, NUMBER) and 0 <= cloud <= 100):
         raise ValueError(f"{name}: eo:cloud_cover is {cloud!r}, expected percent from 0 to 100")
     return Scene(
         id=item["id"],
@@ -73,6 +74,12 @@ def _version(item: dict) -> str:
     if sums:
         return hashlib.sha256("\n".join(sums).encode()).hexdigest()[:16]
     return str((item.get("properties") or {}).get("updated") or "")
+
+
+def item_name(item: object, location: str) -> str:
+    """What errors call an item, whatever it is."""
+    identity = item.get("id", "?") if isinstance(item, dict) else "?"
+    return f"item {identity!r:.80} of {location}"
 
 
 def _sensor(item: dict, name: str) -> str:
@@ -111,7 +118,8 @@ def _times(properties: dict, name: str) -> tuple[datetime | None, datetime, date
             moment = datetime.fromisoformat(text)
         except (TypeError, ValueError):
             moment = None
-        if moment is None or moment.tzinfo is None:
+        # Beyond these years neither is there a Sentinel, nor can all time zones be counted.
+        if moment is None or moment.tzinfo is None or not 1970 < moment.year < 2200:
             raise ValueError(
                 f"{name}: {field} is {text!r}, expected UTC such as 2024-06-15T10:30:00Z"
             )
@@ -133,7 +141,7 @@ def _times(properties: dict, name: str) -> tuple[datetime | None, datetime, date
 
 def _footprint(item: dict, name: str) -> Bounds:
     box = item.get("bbox") or ()
-    if len(box) not in (4, 6) or not all(isinstance(v, int | float) for v in box):
+    if len(box) not in (4, 6) or not all(isinstance(v, NUMBER) for v in box):
         raise ValueError(f"{name}: bbox is {list(box)}, expected [west, south, east, north]")
     half = len(box) // 2
     west, south, east, north = *box[:2], *box[half : half + 2]
@@ -207,5 +215,5 @@ def _missing(properties: dict, sensor: str, name: str) -> tuple[str, ...]:
 
 def _self_link(item: dict) -> str:
     """The address that the item gives as its own; "" where it has none or a relative one."""
-    links = (link["href"] for link in item.get("links") or () if link.get("rel") == "self")
-    return next((href for href in links if "://" in href), "")
+    links = (link.get("href") for link in item.get("links") or () if link.get("rel") == "self")
+    return masked(next((href for href in links if href and "://" in href), ""))

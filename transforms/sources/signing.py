@@ -7,9 +7,7 @@ the token is the query of a signed address. Tokens die within the hour.
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -28,20 +26,6 @@ KEY_VARIABLE = "PC_SDK_SUBSCRIPTION_KEY"
 """Optional; with a key the service allows more requests. The name is the vendor's SDK's."""
 
 
-class _WithoutQueries(logging.Filter):
-    """Strikes the query of addresses out of log records: GDAL names what it could not read."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = (
-            re.sub(r"(https?://[^\s?]+)\?[^\s')]*", r"\1?...", record.getMessage()),
-            (),
-        )
-        return True
-
-
-_WITHOUT_QUERIES = _WithoutQueries()
-
-
 class Signer:
     """Signs the hrefs of a catalogue's assets.
 
@@ -58,8 +42,6 @@ class Signer:
         self.catalog, self.patience, self.now, self.timeout = catalog, patience, now, timeout
         self._tokens: dict[str, tuple[str, datetime]] = {}
         self._lock = threading.Lock()
-        for name in ("rasterio._env", "rasterio._err", "rasterio._base", "rasterio._io"):
-            logging.getLogger(name).addFilter(_WITHOUT_QUERIES)
 
     def sign(self, href: str) -> str:
         """The href with a token that is good for a while.

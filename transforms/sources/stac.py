@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from rasterio.errors import RasterioError
 
@@ -25,6 +26,9 @@ from transforms.scene import (
     overlap,
 )
 from transforms.sources.granules import newest, scene_of
+from transforms.sources.hrefs import Reach, hosts_of_environment
+from transforms.sources.item_shape import check_shape
+from transforms.sources.items import item_name
 from transforms.sources.patience import PATIENCE, Patience, Transient
 from transforms.sources.presets import Catalog, Product, open_catalog
 from transforms.sources.remote import ONCE, failure, status_of
@@ -118,12 +122,20 @@ class StacSource:
         for sensor in (SENTINEL2, SENTINEL1):
 
             def ask(catalog: Catalog, product: Product) -> list[tuple]:
-                items = self._client(catalog).items(product, bounds, period)
+                items = []
+                for item in self._client(catalog).items(product, bounds, period):
+                    name = item_name(item, catalog.name)
+                    try:
+                        check_shape(item, name)
+                        items.append(item)
+                    except ValueError as error:
+                        refused[name] = str(error)
                 return [(item, catalog, product) for item in newest(items)]
 
             for item, catalog, product in self._first_up(sensor, ask) or ():
                 try:
                     scene = scene_of(item, _address(item, catalog), catalog, product)
+                    self._reach().check_scene(scene)
                     scenes[scene.id] = scene
                 except ValueError as error:
                     refused[str(item.get("id"))] = str(error)
@@ -150,6 +162,7 @@ class StacSource:
             where = f"scene {scene.id}, band {asset.band}"
             return self.patience(lambda: self._read_signed(read, asset.href, where))
 
+        self._reach().check_hosts(scene)
         settings = ONCE | {"GDAL_HTTP_TIMEOUT": self.timeout}
         if any(asset.href.startswith("s3://") for asset in scene.assets):
             settings |= self._s3_settings()
@@ -164,6 +177,12 @@ class StacSource:
 
     def _catalogs(self) -> list[Catalog]:
         return [c for c in (self.catalog, self.sar, self.fallback) if c]
+
+    def _reach(self) -> Reach:
+        """Items may name the internet, and the hosts that the configuration names."""
+        urls = [url for c in self._catalogs() for url in (c.url, c.signing_url)]
+        own = frozenset(urlsplit(url).hostname or "" for url in urls if url)
+        return Reach("", own | hosts_of_environment())
 
     def _first_up(self, sensor: str, ask: Callable[[Catalog, Product], T]) -> T | None:
         """What the first catalogue that is up answers; None where none has the sensor."""

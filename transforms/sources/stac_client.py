@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from pystac.errors import STACError, STACTypeError
 from pystac_client import Client
@@ -14,6 +15,7 @@ from pystac_client.stac_api_io import StacApiIO
 
 from transforms.period import Period
 from transforms.scene import Bounds, SourceUnavailable
+from transforms.sources.hrefs import Reach, hosts_of_environment
 from transforms.sources.patience import Patience, Transient
 from transforms.sources.presets import Catalog, Product
 
@@ -27,7 +29,7 @@ class CatalogClient:
 
     def __init__(self, catalog: Catalog, patience: Patience, timeout: float):
         self.catalog = catalog
-        self._io = _PatientIO(patience, timeout)
+        self._io = _PatientIO(catalog.url, patience, timeout)
         self._opened: Client | None = None
 
     def items(self, product: Product, bounds: Bounds, period: Period) -> Iterator[dict]:
@@ -100,11 +102,15 @@ class CatalogClient:
 class _PatientIO(StacApiIO):
     """pystac-client's requests, each one tried again by itself: a page, not the whole search."""
 
-    def __init__(self, patience: Patience, timeout: float):
+    def __init__(self, url: str, patience: Patience, timeout: float):
         super().__init__(timeout=timeout)
         self._patience = patience
+        own = urlsplit(url).hostname or ""
+        self._reach = Reach("", frozenset([own]) | hosts_of_environment())
 
     def request(self, href, method=None, headers=None, parameters=None) -> str:
+        self._reach.check(href, "link of the API")  # the next page is where the API says
+
         def once() -> str:
             try:
                 text = super(_PatientIO, self).request(href, method, headers, parameters)

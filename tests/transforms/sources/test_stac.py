@@ -123,7 +123,7 @@ class TestDialects:
     def test_terrain_corrected_backscatter_is_linear_gamma0(self):
         scene = scene_of(fixture("stactools_sentinel1-rtc-aws"), "", PLANETARY, PLANETARY.sar)
         assert (scene.unit, scene.level, scene.bands) == ("linear", "gamma0", ("VV", "VH"))
-        scene = scene_of(sar_item("x", "10", "http://h"), "", PLANETARY, PLANETARY.sar)
+        scene = scene_of(sar_item("x", "10", "http://h.org"), "", PLANETARY, PLANETARY.sar)
         assert (scene.unit, scene.level) == ("linear", "gamma0")
         assert {a.nodata for a in scene.assets} == {-32768.0}
 
@@ -159,7 +159,7 @@ class TestDialects:
         assert scenes[0] == scenes[1]
 
     def test_a_footprint_cut_at_the_antimeridian_is_narrow(self):
-        item = optical_item("x", "10", "http://h")
+        item = optical_item("x", "10", "http://h.org")
         parts = [[[[179.2, 1], [180, 1], [180, 2], [179.2, 1]]],
                  [[[-180, 1], [-179.6, 1], [-180, 2], [-180, 1]]]]  # fmt: skip
         item |= {"bbox": [-180, 1, 180, 2]}
@@ -227,7 +227,7 @@ class TestConfiguration:
             nodata=9,
         )
         api = replace(OPTICAL, optical=product)
-        item = optical_item("x", "10", "http://h", **{"earthsearch:boa_offset_applied": False})
+        item = optical_item("x", "10", "http://h.org", **{"earthsearch:boa_offset_applied": False})
         named = zip(scene_bands(), list(item["assets"].values()), strict=True)
         item["assets"] = {f"x-{band}": asset for band, asset in named} | {"blue": {"href": "no"}}
         scene = scene_of(item, "", api, product)
@@ -285,11 +285,11 @@ class TestSearch:
     def test_the_antimeridian(self, tmp_path):
         def moved(name, west, east):
             ring = [[west, 1], [east, 1], [east, 2], [west, 2], [west, 1]]
-            item = optical_item(name, "10", "http://h") | {"bbox": [west, 1, east, 2]}
+            item = optical_item(name, "10", "http://h.org") | {"bbox": [west, 1, east, 2]}
             return item | {"geometry": {"type": "Polygon", "coordinates": [ring]}}
 
         found = [moved("east", 179, 179.9), moved("west", -179.9, -179), moved("far", 100, 101)]
-        found.append(sar_item("s1", "10", "http://h"))
+        found.append(sar_item("s1", "10", "http://h.org"))
         with api_of(found, tmp_path) as stac:
             names = [s.id for s in stac.search((179.5, 0, -179.5, 3), JUNE)]
         assert names == ["east", "west"]
@@ -297,20 +297,20 @@ class TestSearch:
     def test_a_granule_that_was_processed_again_is_found_once(self, tmp_path):
         name = "S2A_MSIL2A_20240610T103021_N{0}_R108_T33TWM_20240610T140000"
         versions = [
-            optical_item(name.format(b.replace(".", "")), "10", "http://h",
+            optical_item(name.format(b.replace(".", "")), "10", "http://h.org",
                          **{"s2:processing_baseline": b})
             for b in ("04.00", "05.11")
         ]  # fmt: skip
-        with api_of([*versions, sar_item("s1", "10", "http://h")], tmp_path) as stac:
+        with api_of([*versions, sar_item("s1", "10", "http://h.org")], tmp_path) as stac:
             assert [s.id for s in stac.search(BOUNDS, JUNE)] == [versions[1]["id"], "s1"]
 
     def test_scenes_of_no_use_are_listed_not_fatal(self, tmp_path, caplog):
         bad = [
-            sar_item("polar", "12", "http://h", keys=("hh", "hv")),
-            optical_item("bandless", "12", "http://h"),
+            sar_item("polar", "12", "http://h.org", keys=("hh", "hv")),
+            optical_item("bandless", "12", "http://h.org"),
         ]
         del bad[1]["assets"]["nir"]
-        with api_of(items("http://h") + bad, tmp_path) as stac:
+        with api_of(items("http://h.org") + bad, tmp_path) as stac:
             assert len(stac.search(BOUNDS, JUNE)) == 4
         assert set(stac.refused) == {"polar", "bandless"}
         assert "polarised HH, HV" in stac.refused["polar"]
@@ -318,7 +318,7 @@ class TestSearch:
         assert "2 of 6 scenes are of no use" in caplog.text and "polar" in caplog.text
 
     def test_nothing_but_scenes_of_no_use_is_an_error(self, tmp_path):
-        bad = [sar_item("polar", "12", "http://h", keys=("hh",)), *items("http://h")[:1]]
+        bad = [sar_item("polar", "12", "http://h.org", keys=("hh",)), *items("http://h.org")[:1]]
         bad[1]["assets"] = {}
         with api_of(bad, tmp_path) as stac:
             with pytest.raises(ValueError, match="2 of 2 scenes.*polar"):
