@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -103,6 +103,17 @@ def report_table(seams: SeamReport) -> str:
         moved = f", looks moved by {v.shift:+d} px along the border" if v.shift else ""
         lines.append(f"  {kind} {name}: {_ratio(v)} {v.verdict}{moved}")
     return "\n".join([*lines, f"seams: {seams.verdict}"])
+
+
+def report_dict(seams: SeamReport) -> dict[str, Any]:
+    """The report as JSON."""
+    return {
+        "verdict": seams.verdict,
+        "kinds": {kind: verdict._asdict() for kind, verdict in seams.kinds.items()},
+        "worst": [
+            {"kind": kind, "name": name} | verdict._asdict() for kind, name, verdict in seams.worst
+        ],
+    }
 
 
 def _ratio(v: Verdict) -> str:

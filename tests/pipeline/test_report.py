@@ -33,37 +33,30 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def options(tmp_path, **changes) -> list[str]:
-    given = {
-        "region": "5.975,50.0,5.985,50.012",
-        "date": "2024-06-15",
-        "source": "synthetic:seed=3,cloud=0.4",
-        "out": str(tmp_path / "run"),
-        "checkpoint": micro_checkpoint(tmp_path / "weights" / "micro.safetensors"),
-        "chip-size": "96",
-        "halo": "16",
-        "threads": "1",
-    } | changes
-    return [f"--{name}={value}" for name, value in given.items()]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run over the border of two zones; its jobs ran one by one."""
+    folder = tmp_path_factory.mktemp("report")
+    out = folder / "run"
+    weights = micro_checkpoint(folder / "weights" / "micro.safetensors")
+    what = ["--region=5.99,50.0,6.01,50.015", "--date=2024-06-15"]
+    what += ["--source=synthetic:seed=3,cloud=0.4", f"--checkpoint={weights}"]
+    how = ["--chip-size=96", "--halo=16", "--threads=1", "--inputs=trust"]
+    assert main(["ingest", f"--out={out}", *what, *how]) == 0
+    assert main(["report", str(out)]) == 2, "there is no product yet"
+    assert main(["run", f"--out={out}", "--threads=1"]) == 0
+    return out
 
 
-def test_the_report_of_a_run_is_one_file_that_needs_no_other(tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["ingest", *options(tmp_path)]) == 0
-    assert main(["report", str(out)]) == 2
-    assert "cloudlulc mosaic" in capsys.readouterr().err
-    assert main(["run", f"--out={out}"]) == 0
+def test_the_report_of_a_run_is_one_file_that_needs_no_other(finished, capsys):
+    out = finished
     assert main(["report", str(out)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "reports" / "report.html")
 
     page = Page((out / "reports" / "report.html").read_text())
     assert page.addresses and all(a.startswith("data:image/png;base64,") for a in page.addresses)
     assert "script" not in page.tags
-    (item,) = (
-        json.loads(path.read_text())
-        for path in out.glob("product/*/*.json")
-        if path.stem[0] in "NS"
-    )
+    (item,) = (json.loads(path.read_text()) for path in out.glob("product/*/[NS]*.json"))
     mapped = item["properties"]["cloudlulc:mapped_km2"]
     assert f"{mapped:,.2f} km² mapped" in page.words
     for name, km2 in item["properties"]["cloudlulc:class_area_km2"].items():
@@ -72,12 +65,14 @@ def test_the_report_of_a_run_is_one_file_that_needs_no_other(tmp_path, capsys):
         if link["rel"] == "derived_from":
             assert link["title"] in page.words
     assert "100.0 % of the region" in page.words
-    assert "Not made yet: cloudlulc audit" in page.words
+    assert "Not made yet: cloudlulc agree" in page.words
 
-    jobs = {job: read_records(str(out), job) for job in ("ingest", "classify", "mosaic")}
+
+def test_a_run_that_has_nothing_to_do_leaves_no_record(finished):
+    jobs = {job: read_records(str(finished), job) for job in ("ingest", "classify", "mosaic")}
     assert [len(records) for records in jobs.values()] == [1, 1, 1]
-    assert main(["run", f"--out={out}"]) == 0
-    assert read_records(str(out), "ingest") == jobs["ingest"], "nothing was done"
+    assert main(["run", f"--out={finished}"]) == 0
+    assert read_records(str(finished), "ingest") == jobs["ingest"]
 
 
 def test_a_folder_without_a_run_has_no_report(tmp_path, capsys):
@@ -137,3 +132,14 @@ def test_histograms_add_up_to_the_map():
     assert [label for label, _ in bars["optical_age"]] == ["-1 d", "+2 d", "none"]
     for values in bars.values():
         assert sum(share for _, share in values) == pytest.approx(1)
+
+
+def test_seams_are_judged_kept_and_shown(finished, capsys):
+    code = main(["audit", str(finished), "--seams", "--json"])
+    seams = json.loads(capsys.readouterr().out)
+    assert code == (1 if seams["verdict"] == "fails" else 0)
+    assert {"zone", "chip"} <= set(seams["kinds"])
+    assert seams["kinds"]["chip"]["pairs"] > 1000
+    assert json.loads((finished / "reports" / "seams.json").read_text()) == seams
+    assert main(["report", str(finished)]) == 0
+    assert f"seams: {seams['verdict']}" in (finished / "reports" / "report.html").read_text()
