@@ -62,6 +62,7 @@ def run_from(args: argparse.Namespace) -> RunConfig:
             cloud_mask=args.cloud_mask,
         ),
         "product": product_grid(run.product, args),
+        "blend": False if args.no_blend else None,
         "keep_outside": args.keep_outside,
         "max_requests": args.max_requests,
     }

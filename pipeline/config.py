@@ -62,6 +62,7 @@ class RunConfig:
       grid: processing grid.
       options: of the pixel arithmetic.
       product: grid of the product.
+      blend: whether overlapping chips and blocks pass into each other, or end at their borders.
       keep_outside: whether the product shows what was mapped outside of the region's polygon.
       max_requests: scenes' blocks fetched at a time, over all workers.
       max_failed: failed keys up to which a job still counts as done.
@@ -80,6 +81,7 @@ class RunConfig:
     grid: Grid = field(default_factory=Grid)
     options: PixelOptions = field(default_factory=PixelOptions)
     product: ProductGrid = field(default_factory=ProductGrid)
+    blend: bool = True
     keep_outside: bool = False
     max_requests: int = 16
     max_failed: int = 0
@@ -126,6 +128,11 @@ class RunConfig:
     def target(self) -> date:
         return self.rule.target
 
+    @property
+    def blended(self) -> bool:
+        """Whether there is an overlap, and it is to be blended."""
+        return self.blend and self.grid.reach > 0
+
     def tiles(self) -> list[TileIndex]:
         return list(self.grid.tiles_covering(self.region.geometry))
 
@@ -149,7 +156,7 @@ class RunConfig:
             version=pipeline.__version__,
         )
         where = self.out, self.region.geometry, self.grid
-        return Publication(*where, run, self.checkpoint, self.keep_outside)
+        return Publication(*where, run, self.checkpoint, self.keep_outside, self.blended)
 
     def blocks_to_fetch(self, tile: TileIndex) -> set[BlockKey]:
         """Blocks of a tile that ingest has still to do; all where the tile has no plan."""
@@ -183,6 +190,7 @@ class RunConfig:
             "grid": vars(self.grid).copy(),
             "options": vars(self.options).copy(),
             "product": vars(self.product).copy(),
+            "blend": self.blend,
             "keep_outside": self.keep_outside,
             "legend": self.legend.name,
             "software": f"cloudlulc {pipeline.__version__}",
@@ -280,6 +288,7 @@ def _from_dict(d: dict, out: str) -> RunConfig:
         grid=Grid(**d["grid"]),
         options=PixelOptions(**d["options"]),
         product=ProductGrid(**d["product"]),
+        blend=d["blend"],
         keep_outside=d["keep_outside"],
     )
 

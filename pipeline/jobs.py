@@ -40,13 +40,13 @@ def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
 
 def classify(root: beam.Pipeline, run: RunConfig) -> None:
     """Run the network on every block of the chip cubes that has no map yet."""
-    probabilities = any(name.startswith("probability_") for name in run.layers)
-    handler = ChipClassifier(run.checkpoint, run.device, run.threads, probabilities)
+    shown = any(name.startswith("probability_") for name in run.layers)
+    handler = ChipClassifier(run.checkpoint, run.device, run.threads, shown or run.blended)
     _, failed = (
         root
         | "Tiles" >> beam.Create(run.tiles())
         | ListChips(run.out, run.grid, run.only)
-        | ClassifyBlocks(run.out, run.grid, run.inputs, run.layers, handler)
+        | ClassifyBlocks(run.out, run.grid, run.inputs, run.layers, handler, run.blended)
     )
     failed | WriteFailures(run.out, "classify")
 

@@ -117,7 +117,7 @@ def create_maps(run: RunConfig, tile: TileIndex, root: str) -> None:
     """Create a tile's map cube below `root`, without pixels."""
     layers = choose_layers(run.layers)
     made_from = {"date": run.target.isoformat(), "checkpoint_digest": run.checkpoint_digest}
-    create_map_cube(root, tile, run.grid, layers, run.legend, made_from)
+    create_map_cube(root, tile, run.grid, layers, run.legend, made_from, run.blended)
 
 
 def is_finished(run: RunConfig) -> bool:

@@ -56,6 +56,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--chip-size", type=int, help="network input, px (default: 512)")
     how.add_argument("--halo", type=int, help="context per side of a chip, px (default: 32)")
     how.add_argument(
+        "--no-blend",
+        action="store_true",
+        default=None,
+        help="end chips and blocks at their borders (default: neighbours pass into each other)",
+    )
+    how.add_argument(
         "--speckle", choices=("none", "lee"), help="speckle filter for SAR (default: none)"
     )
     how.add_argument(

@@ -24,6 +24,7 @@ RUN_OPTIONS = {
     "inputs": str,
     "chip_size": int,
     "halo": int,
+    "no_blend": bool,
     "speckle": str,
     "cloud_mask": str,
     "no_harmonise": bool,

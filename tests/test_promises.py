@@ -26,7 +26,7 @@ from transforms.chips import (
     read_chips,
     write_chips,
 )
-from transforms.classify import map_layers, unclassified
+from transforms.classify import map_block, unclassified
 from transforms.grid import Grid
 from transforms.mapcube import (
     finished_blocks,
@@ -102,8 +102,9 @@ def run_in_a_loop(run: RunConfig) -> None:
         maps = open_map_cube(run.out, tile, run.grid)
         for key in unclassified(tile, run.out, run.grid):
             chips = read_chips(cube, run.grid, key)
-            layers = map_layers(chips, network.predict(chips.optical, chips.sar), run.grid)
-            write_core(maps, run.grid, key, {name: layers[name] for name in run.layers})
+            mapped = chips, *network.predict_with_probabilities(chips.optical, chips.sar)
+            layers, edges = map_block(mapped, run.grid, run.layers, run.blended)
+            write_core(maps, run.grid, key, layers, edges)
     for tile in run.product_tiles():
         publish_tile(tile, run.publication())
     publish_collection(run.product_tiles(), run.publication())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from model import checkpoint
 from model.inputs import InputSpec
 from model.legend import LULC6
 from model.predict import Prediction, Predictor
+from transforms.blend import blend_chips, core_of, cut_edges, is_blended
 from transforms.chips import finished_chips, open_chip_cube, read_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex
@@ -87,6 +88,33 @@ def load_checkpoint(url: str) -> checkpoint.Checkpoint:
         path = Path(folder) / url.rpartition("/")[2]
         path.write_bytes(read_bytes(url))
         return checkpoint.load(path)
+
+
+def map_block(
+    mapped: Mapped, grid: Grid, names: Iterable[str], blended: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """What a block leaves in its map cube.
+
+    Args:
+      mapped: its chips; with probabilities where the map is blended or shows them.
+      grid: processing grid.
+      names: of the layers.
+      blended: whether chips pass into each other, or end at their borders.
+
+    Returns:
+      Layers by name; the edges that are blended with those of the neighbours, None if they are not.
+    """
+    chips, prediction, probability = mapped
+    layers = map_layers(chips, prediction, grid, probability)
+    if not blended:
+        return {name: layers[name] for name in names}, None
+    block = blend_chips(LULC6.indices(prediction.lulc), probability, grid)
+    core = core_of(block, grid.reach)
+    chosen = {
+        name: np.ascontiguousarray(core.layer(name, LULC6)) if is_blended(name) else layers[name]
+        for name in names
+    }
+    return chosen, cut_edges(block, grid.reach)
 
 
 def map_layers(
@@ -169,6 +197,7 @@ class ClassifyBlocks(beam.PTransform):
       inputs: bands of the chip cubes.
       layers: names of the map layers to write.
       handler: the network.
+      blended: whether the map cubes are.
     """
 
     root: str
@@ -176,6 +205,7 @@ class ClassifyBlocks(beam.PTransform):
     inputs: InputSpec
     layers: tuple[str, ...]
     handler: ChipClassifier
+    blended: bool
 
     def expand(self, keys):
         chips = keys | "Read chips" >> beam.ParDo(
@@ -186,7 +216,7 @@ class ClassifyBlocks(beam.PTransform):
             | "Network" >> RunInference(KeyedModelHandler(self.handler)).with_exception_handling()
         )
         written = classified | "Write cores" >> beam.ParDo(
-            _WriteCores(self.root, self.grid, self.layers)
+            _WriteCores(self.root, self.grid, self.layers, self.blended)
         ).with_outputs(FAILED, main="written")
         unfit = unfit.failed_inferences | "Name the block" >> beam.FlatMap(_failed_batch)
         failed = (chips[FAILED], unfit, written[FAILED]) | "Failures" >> beam.Flatten()
@@ -225,6 +255,7 @@ class _WriteCores(beam.DoFn):
     root: str
     grid: Grid
     layers: tuple[str, ...]
+    blended: bool
 
     def setup(self):
         self._cubes = {}
@@ -232,13 +263,12 @@ class _WriteCores(beam.DoFn):
         self._expected = storage_errors()
 
     def process(self, element: tuple[BlockKey, Mapped]) -> Iterator:
-        key, (chips, prediction, probability) = element
-        layers = map_layers(chips, prediction, self.grid, probability)
-        chosen = {name: layers[name] for name in self.layers}
+        key, mapped = element
+        layers, edges = map_block(mapped, self.grid, self.layers, self.blended)
         try:
             if key.tile not in self._cubes:
                 self._cubes[key.tile] = open_map_cube(self.root, key.tile, self.grid)
-            write_core(self._cubes[key.tile], self.grid, key, chosen)
+            write_core(self._cubes[key.tile], self.grid, key, layers, edges)
         except self._expected as error:
             # What storage refuses is this block's failure; without its seal it is not complete.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write map", error))

@@ -121,6 +121,14 @@ class Grid:
         return self.chip_size - 2 * self.halo
 
     @property
+    def reach(self) -> int:
+        """Px to each side of a border over which neighbours are blended.
+
+        Half of the halo: whatever counts in the map then has the other half as context at least.
+        """
+        return min(self.halo, self.core_size) // 2
+
+    @property
     def block_core_size(self) -> int:
         """Side of a block without halo, px."""
         return self.core_size * self.chips_per_block
@@ -143,18 +151,19 @@ class Grid:
     def blocks_in_tile(self) -> int:
         return self.blocks_per_tile**2
 
-    def tiles_covering(self, region: BaseGeometry) -> Iterator[TileIndex]:
+    def tiles_covering(self, region: BaseGeometry, around: int = 0) -> Iterator[TileIndex]:
         """Tiles that a region touches, in order of zone, x, y.
 
         Args:
           region: (multi)polygon, longitude and latitude in degrees, EPSG:4326.
+          around: px around the region that count as its own.
 
         Raises:
           ValueError: the region reaches beyond the latitudes of UTM.
         """
         size = self.tile_size * self.resolution
         for zone in zones_touched(region):
-            part = self._part_in_zone(region, zone)
+            part = self._part_in_zone(region, zone, around)
             left, bottom, right, top = part.bounds
             for x in range(floor(left / size), ceil(right / size)):
                 for y in range(floor(bottom / size), ceil(top / size)):
@@ -162,9 +171,9 @@ class Grid:
                     if part.intersects(shapely.box(*self.tile_geobox(tile).bounds)):
                         yield tile
 
-    def blocks(self, tile: TileIndex, region: BaseGeometry) -> Iterator[BlockKey]:
-        """Blocks of a tile whose core a region (EPSG:4326) touches, row by row."""
-        part = self._part_in_zone(region, tile.zone)
+    def blocks(self, tile: TileIndex, region: BaseGeometry, around: int = 0) -> Iterator[BlockKey]:
+        """Blocks of a tile whose core a region (EPSG:4326) touches, row by row; see above."""
+        part = self._part_in_zone(region, tile.zone, around)
         shapely.prepare(part)
         for row in range(self.blocks_per_tile):
             for col in range(self.blocks_per_tile):
@@ -172,9 +181,9 @@ class Grid:
                 if part.intersects(shapely.box(*self.core_geobox(key).bounds)):
                     yield key
 
-    def _part_in_zone(self, region: BaseGeometry, zone: int) -> BaseGeometry:
+    def _part_in_zone(self, region: BaseGeometry, zone: int, around: int) -> BaseGeometry:
         # A pixel of margin: the straightened edges of a projected polygon may cut into it.
-        return _project_part(region.wkb, zone).buffer(2 * self.resolution)
+        return _project_part(region.wkb, zone).buffer((2 + around) * self.resolution)
 
     def tile_geobox(self, tile: TileIndex) -> GeoBox:
         """The tile's map, without halo."""

@@ -2,10 +2,14 @@
 
 One shard is one block's core, so that every block has one writer and whole shards only. A block's
 seal (`transforms/seal.py`) is written last: it marks the block as complete.
+
+A cube that is blended holds, beside its layers, the array `edges`: what each block says of both
+sides of its border (`transforms/blend.py`). Whoever reads such maps reads them blended.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +18,7 @@ import numpy as np
 
 from model.legend import Legend
 from transforms import cf, store
+from transforms.blend import NOTHING, Blended, Piece, Span, bands, blend, edge_piece, is_blended
 from transforms.chips import finished_chips
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import ALL_LAYERS, Layer
@@ -29,6 +34,8 @@ class MapCube(NamedTuple):
     tile: TileIndex
     attributes: dict[str, Any]
     arrays: dict[str, zarr.Array]  # by layer name, each (y, x) of the tile's map
+    edges: zarr.Array | None  # (row, col, side, class, across, along) of all blocks
+    legend: Legend
     seals: SealedStore
 
 
@@ -43,12 +50,14 @@ def create_map_cube(
     layers: tuple[Layer, ...],
     legend: Legend,
     attributes: dict[str, Any],
+    blended: bool = False,
 ) -> None:
     """Create a tile's map cube, without pixels; one that exists and agrees is kept.
 
     Args:
       root: the run's folder, local or `gs://`.
       attributes: what the map was made from (target date, checkpoint digest, ...), JSON.
+      blended: whether blocks leave edges to be blended with those of their neighbours.
 
     Raises:
       ValueError: the cube exists and was made with other attributes.
@@ -67,6 +76,8 @@ def create_map_cube(
         )
         for layer in layers
     }
+    if blended:
+        arrays["edges"] = _edges_spec(grid, legend)
     url = map_cube_url(root, tile)
     made_from = {
         "title": f"CloudLULC-Net map of tile {tile}",
@@ -74,9 +85,23 @@ def create_map_cube(
         "grid": asdict(grid),
         "layers": [layer.name for layer in layers],
         "legend": legend.to_dict(),
+        "blended": blended,
     }
     store.create_cube(url, arrays, attributes | made_from | cf.group_attributes(geobox))
     cf.write_coordinates(store.open_group(url, "r+"), geobox)
+
+
+def _edges_spec(grid: Grid, legend: Legend) -> store.ArraySpec:
+    sides = (4, len(legend.classes), 2 * grid.reach, grid.block_core_size + 2 * grid.reach)
+    return store.ArraySpec(
+        (grid.blocks_per_tile, grid.blocks_per_tile, *sides),
+        (1, 1, *sides),
+        None,
+        "uint8",
+        NOTHING,
+        ("row", "col", "side", "class", "across", "along"),
+        {"units": "percent", "sides": ["top", "bottom", "left", "right"]},
+    )
 
 
 def open_map_cube(root: str, tile: TileIndex, grid: Grid) -> MapCube:
@@ -89,23 +114,32 @@ def open_map_cube(root: str, tile: TileIndex, grid: Grid) -> MapCube:
     url = map_cube_url(root, tile)
 
     def block_of(name: str, index: tuple[int, ...]) -> tuple[int, int] | None:
-        return None if name in ("y", "x") else index
+        return None if name in ("y", "x") else index[:2]
 
     group = open_sealed(url, tile, block_of)
     attributes = dict(group.attrs)
     store.check_attributes(url, attributes, {"grid": asdict(grid), "tile": str(tile)})
     arrays = {name: store.open_array(group, name) for name in attributes["layers"]}
-    return MapCube(tile, attributes, arrays, group.store)
+    edges = store.open_array(group, "edges") if attributes["blended"] else None
+    legend = Legend.from_dict(attributes["legend"])
+    return MapCube(tile, attributes, arrays, edges, legend, group.store)
 
 
-def write_core(cube: MapCube, grid: Grid, key: BlockKey, layers: dict[str, np.ndarray]) -> None:
+def write_core(
+    cube: MapCube,
+    grid: Grid,
+    key: BlockKey,
+    layers: dict[str, np.ndarray],
+    edges: np.ndarray | None = None,
+) -> None:
     """Write the layers of one block, a whole shard each, and its seal last.
 
     Args:
       layers: by name, each (y, x) of the block's core, dtype and nodata as in `ALL_LAYERS`.
+      edges: as `blend.cut_edges` makes them, where the cube is blended.
 
     Raises:
-      ValueError: layers, shapes or dtypes are not the cube's.
+      ValueError: layers, edges, shapes or dtypes are not the cube's.
     """
     if key.tile != cube.tile or set(layers) != set(cube.arrays):
         raise ValueError(
@@ -120,10 +154,17 @@ def write_core(cube: MapCube, grid: Grid, key: BlockKey, layers: dict[str, np.nd
                 f"block {key}, layer {name!r}: got {(pixels.shape, str(pixels.dtype))}, "
                 f"expected {expected}"
             )
+    found, wanted = (None if array is None else array.shape[-4:] for array in (edges, cube.edges))
+    if found != wanted:
+        raise ValueError(f"block {key}: got edges of shape {found}, expected {wanted}")
     core = grid.core(key)
     for name, pixels in layers.items():
         cube.arrays[name][core] = pixels
-    cube.seals.seal(key, [map_shard(name, key) for name in layers])
+    names = [map_shard(name, key) for name in layers]
+    if cube.edges is not None:
+        cube.edges[key.row, key.col] = edges
+        names.append(f"{map_shard('edges', key)}/0/0/0/0")
+    cube.seals.seal(key, names)
 
 
 def map_shard(layer: str, key: BlockKey) -> str:
@@ -144,7 +185,11 @@ def ingested_blocks(root: str, tile: TileIndex, grid: Grid) -> set[BlockKey]:
 class MapReader:
     """Reads windows of the maps of a run; a tile without a cube is nodata.
 
-    Keeps the metadata of the last cubes that it opened. Pickles without them.
+    Maps that leave edges are blended over the borders of blocks and tiles: which block mapped a
+    pixel no longer shows. A pixel without data in its own block has none, and a block that is not
+    mapped says nothing.
+
+    Keeps the metadata of the last cubes that it opened, and the last edges. Pickles without them.
 
     Args:
       root: the run's folder.
@@ -158,6 +203,10 @@ class MapReader:
         self.grid = grid
         self.made_from = made_from or {}
         self._open = lru_cache(maxsize=64)(self._open_or_none)
+        # As many as a window of the mosaic and its neighbours have blocks; 0.7 MB each.
+        self._edges = lru_cache(maxsize=48)(self._edges_or_none)
+        # The layers of one window are asked for one after the other, over four tiles at most.
+        self._borders = lru_cache(maxsize=4)(self._blend_borders)
 
     def __reduce__(self):
         return MapReader, (self.root, self.grid, self.made_from)
@@ -176,7 +225,46 @@ class MapReader:
                 f"map cube {tile}: got layer {layer!r}, expected one of {list(cube.arrays)}; "
                 "classify again with this layer, or leave it out"
             )
-        return cube.arrays[layer][rows, cols]
+        pixels = cube.arrays[layer][rows, cols]
+        if cube.edges is not None and is_blended(layer):
+            mapped = pixels != ALL_LAYERS[layer].nodata
+            for band, blended in self._borders(tile, rows.start, rows.stop, cols.start, cols.stop):
+                np.copyto(pixels[band], blended.layer(layer, cube.legend), where=mapped[band])
+        return pixels
+
+    def _blend_borders(
+        self, tile: TileIndex, top: int, bottom: int, left: int, right: int
+    ) -> list[tuple[Span, Blended]]:
+        """What a window shows along the borders of blocks: where in the window, and what."""
+        size, reach = self.grid.block_core_size, self.grid.reach
+        classes = len(self._open(tile).legend.classes)
+        found = []
+        for axis, number, band in bands((slice(top, bottom), slice(left, right)), size, reach):
+            blended = blend(band, self._pieces(tile, axis, number, band), classes)
+            place = tuple(
+                slice(span.start - first, span.stop - first)
+                for span, first in zip(band, (top, left), strict=True)
+            )
+            found.append((place, blended))
+        return found
+
+    def _pieces(self, tile: TileIndex, axis: int, number: int, band: Span) -> Iterator[Piece]:
+        """Edges that meet along a part of a border: of the blocks before it and behind it."""
+        size, reach, blocks = self.grid.block_core_size, self.grid.reach, self.grid.blocks_per_tile
+        along = band[1 - axis]
+        for other in range((along.start - reach) // size, -(-(along.stop + reach) // size)):
+            for side, across in enumerate((number, number - 1)):
+                row, col = (across, other) if axis == 0 else (other, across)
+                # Rows count southward, tiles northward.
+                home = TileIndex(tile.zone, tile.x + col // blocks, tile.y - row // blocks)
+                edges = self._edges(home, row % blocks, col % blocks)
+                if edges is not None:
+                    yield edge_piece(edges, 2 * axis + side, row, col, self.grid)
+
+    def _edges_or_none(self, tile: TileIndex, row: int, col: int) -> np.ndarray | None:
+        """Edges of a block; None where no cube is, nodata where the block is not mapped."""
+        cube = self._open(tile)
+        return cube and cube.edges[row, col]
 
     def _open_or_none(self, tile: TileIndex) -> MapCube | None:
         try:

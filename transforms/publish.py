@@ -52,6 +52,7 @@ class Publication:
       run: what all tiles say of themselves.
       weights: address of the checkpoint, whose card tells of accuracy.
       keep_outside: whether what was mapped outside of the region's polygon is shown, too.
+      blended: whether the map cubes are: blocks then show beyond their border, too.
     """
 
     root: str
@@ -60,6 +61,7 @@ class Publication:
     run: ProductRun
     weights: str
     keep_outside: bool = False
+    blended: bool = False
 
 
 def blocks_under(tile: ProductTile, publication: Publication) -> list[BlockKey]:
@@ -68,11 +70,13 @@ def blocks_under(tile: ProductTile, publication: Publication) -> list[BlockKey]:
     if outline.area == 0:
         return []
     grid = publication.grid
+    around = grid.reach if publication.blended else 0
     return [
         key
-        for index in grid.tiles_covering(outline)
+        for index in grid.tiles_covering(outline, around)
         for key in sorted(
-            finished_blocks(publication.root, index, grid) & set(grid.blocks(index, outline))
+            finished_blocks(publication.root, index, grid)
+            & set(grid.blocks(index, outline, around))
         )
     ]
 
@@ -124,7 +128,8 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
         "attribution": attribution(scenes),
         "outside_region": outside,
     }
-    maps = MapReader(root, publication.grid, run.made_from)
+    made_from = run.made_from | {"blended": publication.blended}
+    maps = MapReader(root, publication.grid, made_from)
     windows = mosaic_windows(
         tile.geobox,
         run.layers,

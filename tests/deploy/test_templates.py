@@ -31,6 +31,7 @@ GOOD_AND_BAD = {
     "inputs": (["measure", "trust"], ["guess"]),
     "chip_size": (["512"], ["512px"]),
     "halo": (["32"], ["-32"]),
+    "no_blend": (["true", "false"], ["no"]),
     "speckle": (["none", "lee"], ["Lee", "boxcar"]),
     "no_harmonise": (["true", "false"], ["yes", "1"]),
     "product_epsg": (["4326"], ["EPSG:4326"]),
