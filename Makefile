@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint audit clean
 demo: $(READY)
 	@$(BIN)/python data/sample/demo.py --out out/demo
 
@@ -12,6 +12,10 @@ test: $(READY)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# Asks the index for known vulnerabilities of every pinned version: needs the network.
+audit: $(READY)
+	@$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements.lock --no-deps --disable-pip
 
 clean:
 	rm -rf .venv out

@@ -55,7 +55,8 @@ class Reach(NamedTuple):
         Raises:
           ValueError: it may not be named.
         """
-        if "\0" in href or "::" in href.partition("://")[2] + href.partition("://")[0]:
+        # "::" chains file systems of fsspec; in brackets it is a part of an IPv6 address.
+        if "\0" in href or "::" in re.sub(r"://\[[^\]]*\]", "://", href):
             raise ValueError(f"{name}: {href!r} is neither a path nor an address")
         if "://" not in href:
             self._check_local(href, name)
