@@ -26,10 +26,14 @@ setup(
     ],
     package_data={
         "model": ["weights/*.safetensors", "weights/README.md", "canary.npz"],
+        "pipeline": ["prices.toml"],
         "pipeline.pages": ["*.html"],
         "pipeline.viewer": ["static/*", "static/leaflet/*"],
     },
-    data_files=[("share/cloudlulc/regions", sorted(glob("data/regions/*.geojson")))],
+    data_files=[
+        ("share/cloudlulc", ["benchmarks/rates.json"]),
+        ("share/cloudlulc/regions", sorted(glob("data/regions/*.geojson"))),
+    ],
     install_requires=[
         "apache-beam>=2.77,<2.78",
         "earthengine-api>=1.7",

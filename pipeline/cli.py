@@ -11,6 +11,7 @@ from types import ModuleType
 import pipeline
 from pipeline import EXIT_BAD_INPUT, EXIT_FAILED
 from pipeline.options import JOBS
+from transforms.masking import masked
 
 DESCRIPTION = """\
 Land-cover maps of a given date, cloud or not, from Sentinel-1 and Sentinel-2.
@@ -26,6 +27,7 @@ Exit codes: 0 done, 1 a job failed (see failures/ in the output folder), 2 bad i
 """
 
 COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
+    "plan": ("what a run will take and cost, before anything runs", "plan"),
     "submit": ("the jobs on Google Cloud Dataflow", "submit"),
     "audit": ("whether a run is complete and as written; --repair makes the rest anew", "audit"),
     "retry": ("the keys that a run's jobs gave up on, once more", "retry"),
@@ -62,14 +64,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _module(args.command).run(args, beam_args)
     except ValueError as error:
-        print(f"cloudlulc {args.command}: {error}", file=sys.stderr)
+        print(masked(f"cloudlulc {args.command}: {error}"), file=sys.stderr)
         return EXIT_BAD_INPUT
     except storage_errors() as error:
         urls = [value for value in vars(args).values() if isinstance(value, str) and "://" in value]
         where = f"storage ({', '.join(urls)})" if urls else "storage"
+        why = masked(f"cloudlulc {args.command}: {where} refused, {type(error).__name__}: {error}")
         print(
-            f"cloudlulc {args.command}: {where} refused, {type(error).__name__}: {error}; mend "
-            "that and run the same command again: what is finished stays",
+            f"{why}; mend that and run the same command again: what is finished stays",
             file=sys.stderr,
         )
         return EXIT_FAILED

@@ -12,7 +12,7 @@ JOBS = {
 }
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser, needs_out: bool = True) -> None:
     what = parser.add_argument_group("what to map")
     what.add_argument(
         "--region",
@@ -24,7 +24,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="files:FOLDER_OR_CATALOG (STAC items + GeoTIFF), stac:PRESET_OR_FILE[,sar=...] (STAC "
         "API), earthengine:PROJECT, or synthetic:[seed=N]; see docs/sources.md",
     )
-    what.add_argument("--out", required=True, help="output folder or gs:// address")
+    what.add_argument("--out", required=needs_out, help="output folder or gs:// address")
     what.add_argument(
         "--layers",
         help="comma-separated map layers: lulc and any of confidence, reliability, cloud, "

@@ -1,5 +1,7 @@
 """How the jobs of a run went: `reports/<job>.jsonl`, a line for every time one was executed.
 
+Beside them stands the same for Prometheus, `reports/metrics.prom`.
+
 Reports hold times, so they are no part of the promise of equal bytes. A job that finds nothing to
 do leaves no line.
 """
@@ -10,7 +12,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from pipeline.launch import JobReport
+from pipeline.launch import JOBS, JobReport
+from pipeline.metrics import metrics_text
 from transforms.store import exists, join, read_bytes, write_bytes
 
 REPORTS = "reports"
@@ -36,3 +39,5 @@ def add_record(root: str, report: JobReport, ended: datetime) -> None:
     lines = [*read_records(root, report.job), record]
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     write_bytes(records_url(root, report.job), text.encode())
+    records = {job: read_records(root, job) for job in JOBS}
+    write_bytes(join(root, REPORTS, "metrics.prom"), metrics_text(root, records).encode())

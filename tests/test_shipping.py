@@ -31,6 +31,8 @@ def test_the_sdist_installs_into_an_empty_folder_and_every_module_imports(tmp_pa
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
     assert {"LICENSE", "NOTICE", "model/weights/tiny.safetensors"} <= names
+    assert {"pipeline/prices.toml", "benchmarks/rates.json"} <= names
+    names.remove("benchmarks/rates.json")  # what `cloudlulc plan` reckons with
     assert not any(name.startswith(("tests/", "benchmarks/", "data/sample/")) for name in names)
 
     # The environment's own libraries, but not this checkout: only the sdist can give the modules.

@@ -283,7 +283,8 @@ class _MeasurePair(beam.DoFn):
 
 
 def counted(read: Read, namespace: str) -> Read:
-    """`read` that counts its bytes and its time."""
+    """`read` that counts itself, its bytes and its time."""
+    reads = Metrics.counter(namespace, "reads")
     count = Metrics.counter(namespace, "bytes read")
     milliseconds = Metrics.distribution(namespace, "read ms")
 
@@ -291,6 +292,7 @@ def counted(read: Read, namespace: str) -> Read:
         start = time.monotonic()
         raster = read(*args)
         milliseconds.update(int(1000 * (time.monotonic() - start)))
+        reads.inc()
         count.inc(raster.pixels.nbytes)
         return raster
 

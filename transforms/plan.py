@@ -270,7 +270,7 @@ class _PlanTile(beam.DoFn):
     only: frozenset[BlockKey] | None
 
     def setup(self):
-        names = ["blocks", "blocks without optical", "blocks without SAR", "no pair"]
+        names = ["searches", "blocks", "blocks without optical", "blocks without SAR", "no pair"]
         names += [f"regime {regime}" for regime in Regime]
         self._count = {name: Metrics.counter("plan", name) for name in names}
 
@@ -283,6 +283,7 @@ class _PlanTile(beam.DoFn):
             # A tile of which nothing can be used is its own failure, not the job's.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile, "plan", error))
             return
+        self._count["searches"].inc()
         finished = ingested_blocks(self.root, tile, self.grid)
         write_plan(self.root, tile, requests, finished)
         self._count["no pair"].inc(sum(not any(r.pair) for r in requests))

@@ -10,6 +10,7 @@ import jinja2
 
 import pipeline
 from pipeline import launch
+from pipeline.actual import compare
 from pipeline.config import RunConfig
 from pipeline.evidence import histograms, pictures, thin_out, under_cloud_rule
 from pipeline.records import read_records
@@ -61,6 +62,7 @@ def run_page(run: RunConfig) -> str:
         layers=LAYERS,
         scenes=sorted({scene for of_tile in scenes for scene in of_tile}, key=_by_time),
         jobs={job: read_records(run.out, job) for job in launch.JOBS},
+        plan=compare(run),
         failures=_failures(run),
         said=_said(run),
         attribution=items[0]["properties"].get("attribution", ""),
