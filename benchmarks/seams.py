@@ -1,7 +1,7 @@
 """Seams of the shipped network: what the borders of chips add to the changes of class.
 
 Usage: python -m benchmarks.seams [--halo 0 16 32 64] [--blocks 2] [--source synthetic:seed=1]
-                                  [--checkpoint FILE]
+                                  [--checkpoint FILE] [--no-blend]
 
 Every halo is a run of its own over the same land, with cores of 448 px, on the map's own grid so
 that nothing is resampled. Prints one JSON line per halo. The ratio is 1 where a border adds
@@ -39,19 +39,21 @@ def region_of(grid: Grid, blocks: int) -> str:
     return ",".join(f"{edge:.6f}" for edge in geographic_bounds(first.epsg, box))
 
 
-def measure(halo: int, blocks: int, source: str, checkpoint: str) -> dict:
+def measure(halo: int, blocks: int, source: str, checkpoint: str, no_blend: bool) -> dict:
     grid = Grid(chip_size=CORE + 2 * halo, halo=halo)
     with tempfile.TemporaryDirectory() as out:
         arguments = ["run", f"--region={region_of(grid, blocks)}", "--date=2024-06-15"]
         arguments += [f"--source={source}", f"--checkpoint={checkpoint}", f"--out={out}/run"]
         arguments += [f"--chip-size={grid.chip_size}", f"--halo={halo}", "--inputs=trust"]
         arguments += [f"--product-epsg={32600 + ZONE}"]
+        arguments += ["--no-blend"] if no_blend else []
         if cloudlulc(arguments):
             raise RuntimeError("the run failed, see above")
         seams = product_seams(open_product(f"{out}/run"), grid)
     chips = seams.kinds["chip"]
     return {
         "halo": halo,
+        "blend": 0 if no_blend else grid.reach,  # px to each side of a border
         "ratio": chips.ratio and round(chips.ratio, 3),
         "error": chips.error and round(chips.error, 3),
         "pairs": chips.pairs,
@@ -73,9 +75,11 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=2, help="blocks a side (default: 2)")
     parser.add_argument("--source", default="synthetic:seed=1,cloud=0.5")
     parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT)
+    parser.add_argument("--no-blend", action="store_true", help="end chips at their borders")
     args = parser.parse_args()
     for halo in args.halo:
-        print(json.dumps(measure(halo, args.blocks, args.source, args.checkpoint)), flush=True)
+        figures = measure(halo, args.blocks, args.source, args.checkpoint, args.no_blend)
+        print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pipeline.cli import main
 from pipeline.config import RunConfig, file_digest
 from pipeline.refresh import forget
 from pipeline.region import Region
+from transforms.blend import blend_chips
 from transforms.chips import (
     chip_cube_url,
     finished_chips,
@@ -281,3 +282,26 @@ def test_a_small_convolution_maps_the_same_whether_cut_in_chips_or_not():
     np.testing.assert_allclose(in_chips(16), blur(block, 16)[core, core])
     # And the test can fail: a field of view wider than the halo does leave one.
     assert np.abs(in_chips(24) - blur(block, 24)[core, core]).max() > 1e-3
+
+
+def test_with_half_the_halo_for_its_field_of_view_blending_leaves_no_trace_either():
+    grid = Grid(chip_size=96, halo=16)
+    rng = np.random.default_rng(0)
+    block = rng.integers(0, 2, (grid.block_size, grid.block_size))
+
+    def count(image: np.ndarray, reach: int) -> np.ndarray:
+        """(class, y, x) percent of what lies around a pixel; exact, in integers."""
+        for axis in (0, 1):
+            kernel = np.ones(2 * reach + 1, int)
+            image = np.apply_along_axis(np.convolve, axis, image, kernel, "same")
+        share = (100 * image // (2 * reach + 1) ** 2).astype(np.uint8)
+        return np.stack([share, 100 - share])
+
+    def in_chips(reach: int) -> np.ndarray:
+        chips = np.stack([count(block[ys, xs], reach) for ys, xs in grid.chip_slices()])
+        return blend_chips(chips.argmax(1).astype(np.uint8), chips, grid).percent
+
+    inner = slice(grid.halo - grid.reach, grid.reach - grid.halo)
+    np.testing.assert_array_equal(in_chips(8), count(block, 8)[:, inner, inner])
+    # And the test can fail.
+    assert (in_chips(16) != count(block, 16)[:, inner, inner]).any()

@@ -6,7 +6,9 @@ import pytest
 import shapely
 
 from pipeline.config import RunConfig, from_dict
+from pipeline.launch import create_maps
 from pipeline.region import Region
+from transforms.grid import Grid
 from transforms.pixels.pairing import PairRule
 from transforms.product import ProductGrid
 
@@ -41,6 +43,20 @@ def test_what_is_shown_outside_of_the_region_decides_the_run():
     assert plain.id != whole.id
     assert whole.publication().keep_outside and not plain.publication().keep_outside
     assert from_dict(whole.to_dict(), "out").keep_outside
+
+
+@pytest.mark.parametrize(
+    ("changes", "blended"),
+    [({}, True), ({"blend": False}, False), ({"grid": Grid(chip_size=448, halo=0)}, False)],
+)
+def test_blending_decides_the_run_and_needs_an_overlap(tmp_path, changes, blended):
+    run = run_with(**changes)
+    assert run.blended == blended and run.publication().blended == blended
+    assert from_dict(run.to_dict(), "out").blend == run.blend
+    assert (run.id == run_with().id) == (not changes)
+    (tile, *_) = run.tiles()
+    create_maps(run, tile, str(tmp_path))
+    assert any(tmp_path.rglob("edges")) == blended
 
 
 def test_layers_on_demand_are_asked_for_by_name_and_once():

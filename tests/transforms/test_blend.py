@@ -11,10 +11,18 @@ from transforms.blend import blend_chips, cut_edges, ramp
 from transforms.classify import map_block
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import ALL_LAYERS, choose_layers
-from transforms.mapcube import MapReader, create_map_cube, open_map_cube, write_core
+from transforms.mapcube import (
+    MapReader,
+    create_map_cube,
+    finished_blocks,
+    map_cube_url,
+    open_map_cube,
+    write_core,
+)
 from transforms.pixels.chip import Chips
 from transforms.product import ProductGrid, product_tiles
 from transforms.publish import Publication, blocks_under
+from transforms.seal import read_seal
 from transforms.stac_product import ProductRun
 
 GRID = Grid(chip_size=64, halo=16, chips_per_block=2, blocks_per_tile=2)
@@ -208,6 +216,52 @@ def test_the_network_decides_where_one_chip_maps():
     alone = (side >= REACH) & (side < CORE - REACH)
     np.testing.assert_array_equal(block.index == 3, alone[:, None] & alone)
     np.testing.assert_array_equal(block.index == 0, ~(alone[:, None] & alone))
+
+
+def test_without_blending_chips_end_at_their_borders_and_nothing_else_changes():
+    probability = random_chips(np.random.default_rng(8))
+    hard, none = map_block(mapped(probability), GRID, ("lulc", "cloud"), blended=False)
+    soft, edges = map_block(mapped(probability), GRID, ("lulc", "cloud"), blended=True)
+    assert none is None and edges is not None
+    inner = slice(GRID.halo, GRID.halo + CORE)
+    expected = mapped(probability)[1].lulc[:, inner, inner]
+    cut = np.block([[expected[0], expected[1]], [expected[2], expected[3]]])
+    np.testing.assert_array_equal(hard["lulc"], cut)
+    np.testing.assert_array_equal(soft["cloud"], hard["cloud"])
+    side = np.arange(BLOCK) % CORE
+    alone = (side >= REACH) & (side < CORE - REACH)
+    alone = alone[:, None] & alone
+    np.testing.assert_array_equal(soft["lulc"][alone], cut[alone])
+    assert (soft["lulc"] != cut)[~alone].mean() > 0.05
+
+
+def test_a_block_without_its_edges_is_not_complete(tmp_path):
+    """A writer that is killed between the layers and the edges leaves a block to be made anew."""
+    root, key = str(tmp_path), home(0, 0)
+    create_map_cube(root, key.tile, GRID, LAYERS, LULC6, {}, blended=True)
+    cube = open_map_cube(root, key.tile, GRID)
+    layers, edges = map_block(
+        mapped(random_chips(np.random.default_rng(1))), GRID, NAMES, blended=True
+    )
+
+    class Full:
+        shape = cube.edges.shape
+
+        def __setitem__(self, index, pixels):
+            raise OSError("no space left")
+
+    with pytest.raises(OSError):
+        write_core(cube._replace(edges=Full()), GRID, key, layers, edges)
+    assert finished_blocks(root, key.tile, GRID) == set()
+    assert (read(root, "lulc") == 0).all()
+    for wrong in (None, edges[:, :, 1:]):
+        with pytest.raises(ValueError, match="r00c00: got edges of shape .*, expected"):
+            write_core(cube, GRID, key, layers, wrong)
+    write_core(cube, GRID, key, layers, edges)
+    assert finished_blocks(root, key.tile, GRID) == {key}
+    np.testing.assert_array_equal(read(root, "lulc")[:BLOCK, :BLOCK] == 0, False)
+    named = read_seal(map_cube_url(root, key.tile), key)
+    assert set(named) == {f"{name}/c/0/0" for name in NAMES} | {"edges/c/0/0/0/0/0/0"}
 
 
 def test_edges_hold_what_reaches_over_the_border(planet):
