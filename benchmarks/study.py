@@ -34,6 +34,7 @@ from model.clouds import simulate_clouds
 from model.dataset import decode, read_split
 from model.evaluate import BINS, Predict, cloud_bin, evaluate
 from model.fit import Recipe, fit
+from model.inputs import INPUTS
 from model.legend import LULC6
 from model.losses import PLUS
 from model.metrics import mean_iou, overall_accuracy
@@ -106,22 +107,20 @@ def clouded_samples(patches: Patches, names: list[str], places: list[str], crop:
 
 
 def real_samples(data: Path) -> list[Sample]:
-    """Labelled real scenes of both sensors: clear ones under simulated clouds, cloudy ones as they
-    are; the cloud of these is unknown."""
+    """Clear, labelled real scenes of both sensors under simulated clouds."""
     samples = []
     for scene in scenes(data):
-        seen = scene.optical.any(0) & (scene.sar != -32768).all(0)
-        if scene.label is None or scene.source != "teacher" or not seen.any():
+        both = scene.optical.any(0) & (scene.sar != INPUTS.sar.nodata).all(0)
+        if scene.source != "teacher" or not scene.clear or not both.any():
             continue
-        window = (..., *(slice((n - REAL_SIZE) // 2, (n + REAL_SIZE) // 2) for n in seen.shape))
+        window = (..., *(slice((n - REAL_SIZE) // 2, (n + REAL_SIZE) // 2) for n in both.shape))
         optical, sar, label = (a[window] for a in (scene.optical, scene.sar, scene.label))
-        for cover in REAL_COVERS if scene.clear else (None,):
-            image, cloud, name = optical, None, scene.name
-            if cover is not None:
-                rng = np.random.default_rng(int(100 * cover))
-                under = simulate_clouds(optical, rng, cover)
-                image, cloud, name = under.optical, under.mask(), f"{scene.name}@{cover}"
-            samples.append(Sample(name, scene.name, label.shape, image, sar, label, cloud))
+        for cover in REAL_COVERS:
+            under = simulate_clouds(optical, np.random.default_rng(int(100 * cover)), cover)
+            name, place = f"{scene.name}@{cover}", scene.name.split()[0]
+            samples.append(
+                Sample(name, place, label.shape, under.optical, sar, label, under.mask())
+            )
     return samples
 
 
@@ -217,61 +216,69 @@ def total(samples: list[dict], bins: tuple[str, ...] | list[str] = BINS) -> np.n
 
 
 def within(samples: list[dict], bins: tuple[str, ...] | list[str]) -> list[dict]:
-    return [s for s in samples if s["cloud"] is not None and cloud_bin(s["cloud"]) in bins]
+    return [s for s in samples if cloud_bin(s["cloud"]) in bins]
 
 
 def table(results: list[dict]) -> Iterator[str]:
     """Markdown: scores by bin of cover, then full minus each other model."""
-    seeds = sorted({r["seed"] for r in results})
     by_model = {
         name: {r["seed"]: r for r in results if r["model"] == name}
         for name in MODELS
         if any(r["model"] == name for r in results)
     }
     for kind in ("test", "real"):
-        if not any(r[kind] for r in results):
+        if any(r[kind] for r in results):
+            yield from _scores(by_model, kind)
+            yield from _differences(by_model, kind)
+
+
+def _scores(by_model: dict[str, dict[int, dict]], kind: str) -> Iterator[str]:
+    seeds = sorted({seed for runs in by_model.values() for seed in runs})
+    yield f"\n{kind}: mIoU in percent by cloud cover, mean +- sd over seeds {seeds}; OA last\n"
+    yield f"| model | parameters | CPU s | {' | '.join(BINS)} | 20-100 | OA 20-100 |"
+    yield "|---" * (len(BINS) + 5) + "|"
+    for name, runs in by_model.items():
+        cells = [
+            _spread([100 * score(total(r[kind], bins)) for r in runs.values()])
+            for score, bins in (
+                *((mean_iou, [b]) for b in BINS), (mean_iou, CLOUDY), (overall_accuracy, CLOUDY),
+            )
+        ]  # fmt: skip
+        first = next(iter(runs.values()))
+        seconds = np.mean([r["cpu_seconds"] for r in runs.values()])
+        yield (
+            f"| {name} | {first['parameters'] / 1e6:.2f} M | {seconds:.0f} | {' | '.join(cells)} |"
+        )
+
+
+def _differences(by_model: dict[str, dict[int, dict]], kind: str) -> Iterator[str]:
+    """The interval is over places, with the seeds as they are; so each seed's gap stands beside."""
+    yield f"\n{kind}: full minus model at 20-100 % cover, points [95 % interval over places]\n"
+    yield "| model | mIoU | OA | mIoU of each seed |"
+    yield "|---|---|---|---|"
+    full = by_model.get("full", {})
+    for name, runs in by_model.items():
+        common = sorted(full.keys() & runs.keys())
+        if name == "full" or not common:
             continue
-        yield f"\n{kind}: mIoU in percent by cloud cover, mean +- sd over seeds {seeds}; OA last\n"
-        yield "| model | parameters | CPU s | " + " | ".join(BINS) + " | 20-100 | OA 20-100 |"
-        yield "|---" * (len(BINS) + 5) + "|"
-        for name, runs in by_model.items():
-            cells = [
-                _spread([100 * mean_iou(total(r[kind], bins)) for r in runs.values()])
-                for bins in (*([b] for b in BINS), CLOUDY)
+        sides = [
+            [
+                {**s, "name": f"{s['name']} {seed}"}
+                for seed in common
+                for s in within(side[seed][kind], CLOUDY)
             ]
-            accuracy = _spread(
-                [100 * overall_accuracy(total(r[kind], CLOUDY)) for r in runs.values()]
-            )
-            first = next(iter(runs.values()))
-            seconds = np.mean([r["cpu_seconds"] for r in runs.values()])
-            yield (
-                f"| {name} | {first['parameters'] / 1e6:.2f} M | {seconds:.0f} | "
-                f"{' | '.join(cells)} | {accuracy} |"
-            )
-        yield f"\n{kind}: full minus model at 20-100 % cover, points [95 % interval over places]\n"
-        yield "| model | mIoU | OA | seeds won (mIoU) |"
-        yield "|---|---|---|---|"
-        for name, runs in list(by_model.items())[1:]:
-            common = [s for s in seeds if s in runs and s in by_model["full"]]
-            sides = [
-                [
-                    {**s, "name": f"{s['name']} {seed}"}
-                    for seed in common
-                    for s in within(by_model[side][seed][kind], CLOUDY)
-                ]
-                for side in ("full", name)
-            ]
-            cells = []
-            for statistic in ("miou", "oa"):
-                d = paired_bootstrap(*sides, statistic)
-                cells.append(f"{100 * d.estimate:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
-            gaps = [
-                mean_iou(total(by_model["full"][s][kind], CLOUDY))
-                - mean_iou(total(runs[s][kind], CLOUDY))
-                for s in common
-            ]
-            cells.append(f"{sum(g > 0 for g in gaps)} of {len(gaps)}")
-            yield f"| {name} | {' | '.join(cells)} |"
+            for side in (full, runs)
+        ]
+        cells = []
+        for statistic in ("miou", "oa"):
+            d = paired_bootstrap(*sides, statistic)
+            cells.append(f"{100 * d.estimate:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
+        gaps = [
+            100 * (mean_iou(total(full[s][kind], CLOUDY)) - mean_iou(total(runs[s][kind], CLOUDY)))
+            for s in common
+        ]
+        cells.append(", ".join(f"{gap:+.1f}" for gap in gaps))
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def _spread(values: list[float]) -> str:
