@@ -52,7 +52,10 @@ def bill_text(bill: Bill) -> str:
         "compute (EECU), the runner's service charges.",
     ]
     if run.checkpoint_digest != rates.checkpoint_digest:
-        lines.append(f"The network was measured with other weights: {rates.checkpoint}.")
+        lines.append(
+            f"The network was measured with other weights, {rates.checkpoint} "
+            f"({rates.checkpoint_digest[:12]}): its time holds for networks of that size."
+        )
     return "\n".join(lines)
 
 
