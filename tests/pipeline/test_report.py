@@ -56,12 +56,14 @@ def test_the_report_of_a_run_is_one_file_that_needs_no_other(finished, capsys):
     page = Page((out / "reports" / "report.html").read_text())
     assert page.addresses and all(a.startswith("data:image/png;base64,") for a in page.addresses)
     assert "script" not in page.tags
-    (item,) = (json.loads(path.read_text()) for path in out.glob("product/*/[NS]*.json"))
-    mapped = item["properties"]["cloudlulc:mapped_km2"]
-    assert f"{mapped:,.2f} km² mapped" in page.words
-    for name, km2 in item["properties"]["cloudlulc:class_area_km2"].items():
+    items = [json.loads(path.read_text()) for path in out.glob("product/*/[NS]*.json")]
+    assert len(items) == 2, "the zones meet where two product tiles do"
+    said = [item["properties"] for item in items]
+    assert f"{sum(p['cloudlulc:mapped_km2'] for p in said):,.2f} km² mapped" in page.words
+    for name in set().union(*(p["cloudlulc:class_area_km2"] for p in said)):
+        km2 = sum(p["cloudlulc:class_area_km2"].get(name, 0.0) for p in said)
         assert name.capitalize() in page.words and f"{km2:,.3f}" in page.words
-    for link in item["links"]:
+    for link in (link for item in items for link in item["links"]):
         if link["rel"] == "derived_from":
             assert link["title"] in page.words
     assert "100.0 % of the region" in page.words
