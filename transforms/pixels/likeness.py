@@ -65,7 +65,8 @@ def window_sums(optical: np.ndarray, sar: np.ndarray, clear: np.ndarray) -> np.n
     bands = [b for b in _BANDS if b in _SHARP or optical[b].any()]
     seen = clear & (optical[bands] != INPUTS.optical.nodata).all(axis=0)
     echo = (sar != INPUTS.sar.nodata).all(axis=0)
-    if not seen.any() or not echo.any():
+    # What is left for `_windows` beside clouds and edges; statistics of nothing have no values.
+    if not _erode(seen, _CLOUD_MARGIN).any() or not _erode(echo, _EDGE_MARGIN).any():
         return none
     bright = {b: np.log(np.maximum(optical[b], 30).astype(np.float32)) for b in bands}
     decibel = sar.astype(np.float32) * np.float32(INPUTS.sar.scale)

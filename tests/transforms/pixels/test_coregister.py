@@ -69,8 +69,11 @@ def test_is_not_confident_of_what_has_no_structure_in_common():
 def test_measures_nothing_under_full_cloud_or_without_data():
     image, echo, clear = seen()
     none = UNMEASURED._replace(windows=0)
+    one_pixel = np.zeros_like(clear)
+    one_pixel[100, 100] = True
     for case in (
         (image, echo, ~clear),
+        (image, echo, one_pixel),
         (np.zeros_like(image), echo, clear),
         (image, np.full_like(echo, -32768), clear),
     ):
