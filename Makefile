@@ -13,9 +13,11 @@ test: $(READY)
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-# Asks the index for known vulnerabilities of every pinned version: needs the network.
+# Asks PyPI for known vulnerabilities of every pinned version: needs the network. A version that
+# PyPI does not tell about fails, too.
 audit: $(READY)
-	@$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements.lock --no-deps --disable-pip
+	@$(BIN)/uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip \
+	  --requirement requirements.lock
 
 clean:
 	rm -rf .venv out

@@ -120,7 +120,7 @@ def load(path: str | Path) -> Checkpoint:
             card=about["card"],
             digest=hashlib.sha256(data).hexdigest(),
         )
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(f"checkpoint {path}: metadata cannot be used: {e!r}") from e
     _check(str(path), checkpoint)
     return checkpoint
@@ -162,6 +162,25 @@ def _fresh(config: Config) -> CloudLULCNet:
         return CloudLULCNet(config)
 
 
+def _check_size(path: str, checkpoint: Checkpoint) -> None:
+    """Raises ValueError where a config asks for more weights than there are.
+
+    A network is made to compare its tensors with those of the file: a config of nonsense must not
+    take all memory first. Each count below is of weights that every network of it has.
+    """
+    c = checkpoint.config
+    depths = [max(pair) for pair in zip(c.optical_depths, c.sar_depths, strict=True)]
+    least = sum(n * d * d for n, d in zip(depths, c.dims, strict=True))
+    least += c.stem + c.tokens * c.tokens + c.latent + sum(c.decoder) + c.usmt_depth
+    least += c.classes * c.class_tokens
+    stored = sum(tensor.numel() for tensor in checkpoint.state.values())
+    if least > stored:
+        raise ValueError(
+            f"checkpoint {path}: config is of at least {least} weights, the file holds {stored}; "
+            "tensors do not fit the config"
+        )
+
+
 def _check(path: str, checkpoint: Checkpoint) -> None:
     """Raises ValueError when config, legend, temperature and tensors do not fit together."""
     classes, legend = checkpoint.config.classes, checkpoint.legend
@@ -170,8 +189,10 @@ def _check(path: str, checkpoint: Checkpoint) -> None:
             f"checkpoint {path}: config has {classes} classes, legend {legend.name!r} has "
             f"{len(legend.classes)}"
         )
-    if not checkpoint.temperature > 0:
-        raise ValueError(f"checkpoint {path}: temperature {checkpoint.temperature}, expected > 0")
+    temperature = checkpoint.temperature
+    if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
+        raise ValueError(f"checkpoint {path}: temperature {temperature!r:.80}, expected > 0")
+    _check_size(path, checkpoint)
     expected = {k: tuple(v.shape) for k, v in _fresh(checkpoint.config).state_dict().items()}
     got = {k: tuple(v.shape) for k, v in checkpoint.state.items()}
     if got != expected:

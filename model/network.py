@@ -83,7 +83,7 @@ class Config:
         """Config of its JSON form.
 
         Raises:
-          ValueError: a key is unknown or missing.
+          ValueError: a key is unknown or missing, or a value is of another kind.
         """
         known = {f.name for f in fields(cls)}
         if set(d) != known:
@@ -91,10 +91,27 @@ class Config:
                 f"network config: unknown keys {sorted(set(d) - known)}, "
                 f"missing keys {sorted(known - set(d))}"
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+        wrong = {k: v for k, v in plain.items() if not _like(v, getattr(_TINY, k))}
+        if wrong:
+            raise ValueError(f"network config: got {wrong}, expected values as in {_TINY}")
+        return cls(**plain)
 
 
 _TINY = Config()
+
+
+def _like(value: object, default: object) -> bool:
+    """Whether a value is of the default's kind; counts are positive."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(type(v) is int and v > 0 for v in value)
+    if type(default) is int:
+        return type(value) is int and value > 0
+    if type(default) is float:
+        return type(value) in (int, float) and 0 <= value < 1
+    return type(value) is type(default)
+
+
 PRESETS: dict[str, Config] = {
     "tiny": _TINY,
     "base": replace(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from shapely.errors import ShapelyError
+
 import pipeline
 from model.inputs import INPUTS, InputSpec
 from model.legend import LULC6, Legend
@@ -255,6 +257,10 @@ def write_run(run: RunConfig) -> None:
         write_json(run_url(run.out), document)  # where the weights lie may have changed
 
 
+# What parts of a run raise that are made from values of other kinds.
+_OF_NO_RUN = (KeyError, IndexError, TypeError, AttributeError, OverflowError)
+
+
 def from_dict(d: dict, out: str) -> RunConfig:
     """The run that the `run.json` in folder `out` describes.
 
@@ -263,7 +269,7 @@ def from_dict(d: dict, out: str) -> RunConfig:
     """
     try:
         return _from_dict(d, out)
-    except (KeyError, TypeError) as error:
+    except (*_OF_NO_RUN, ShapelyError) as error:
         raise ValueError(
             f"{run_url(out)} is not a run of cloudlulc {pipeline.__version__} ({error!r}); choose "
             "another --out"

@@ -14,6 +14,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from transforms.grid import NORTH_LIMIT, SOUTH_LIMIT
+from transforms.sources.items import UNREADABLE
 from transforms.store import read_bytes
 
 
@@ -129,7 +130,7 @@ def _document(path: str) -> dict:
         document = json.loads(read_bytes(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise ValueError(f"region: there is no file {path}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"region: {path} is not a GeoJSON file: {error}") from None
     if not isinstance(document, dict) or "type" not in document:
         raise ValueError(f"region {path}: expected a GeoJSON object with a type")
@@ -146,13 +147,13 @@ def _polygons(document: dict, what: str) -> list[tuple[dict, BaseGeometry]]:
     try:
         shapes = [
             (
-                f.get("properties") or {},
+                f["properties"] if isinstance(f.get("properties"), dict) else {},
                 shapely.geometry.shape(f["geometry"] if f["type"] == "Feature" else f),
             )
             for f in features
             if f["type"] != "Feature" or f["geometry"] is not None
         ]
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
+    except (*UNREADABLE, shapely.errors.ShapelyError) as error:
         raise ValueError(f"{what}: not a valid GeoJSON geometry: {error}") from None
     for _, shape in shapes:
         if shape.geom_type not in ("Polygon", "MultiPolygon"):

@@ -53,6 +53,9 @@ KEYS = {
 EPOCH = date(2024, 1, 1)
 """A Monday: where the counting of "every N days" starts unless a country says otherwise."""
 
+LONGEST_LOOK_BACK = 3660
+"""Days: ten years."""
+
 LATEST = "latest acquisition"
 CADENCES = "daily, weekly (on Mondays), monthly (on the 1st) or every N days"
 VERSIONS = ("newest", "best-evidence")
@@ -116,7 +119,7 @@ def read_schedule(path: str) -> list[Country]:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"schedule: {path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"schedule: {path} is not a TOML file: {error}") from None
     unknown = sorted(set(document) - {"defaults", "country"})
     if unknown:
@@ -127,6 +130,10 @@ def read_schedule(path: str) -> list[Country]:
     _check_keys(f"schedule {path}, defaults", defaults)
     countries = []
     for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise ValueError(
+                f"schedule {path}, country {number}: got {entry!r:.80}, expected a table"
+            )
         name = entry.get("name", entry.get("region", ""))
         where = f"schedule {path}, country {name or number}"
         _check_keys(where, entry)
@@ -154,8 +161,11 @@ def _country(where: str, entry: dict) -> Country:
             check(value)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-    if entry.get("look_back_days", 0) < 0:
-        raise ValueError(f"{where}: look_back_days is negative, expected 0 or more")
+    if not 0 <= entry.get("look_back_days", 0) <= LONGEST_LOOK_BACK:
+        raise ValueError(
+            f"{where}: look_back_days is negative or above {LONGEST_LOOK_BACK}, expected a number "
+            "of days between"
+        )
     if entry.get("versions", VERSIONS[0]) not in VERSIONS:
         raise ValueError(
             f"{where}: versions is {entry['versions']!r}, expected {' or '.join(VERSIONS)}"

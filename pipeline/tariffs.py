@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,7 @@ def load_rates(path: str) -> Rates:
     what = f"rates {path}"
     try:
         document = json.loads(_text(path, what))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{what}: not JSON: {error}") from None
     table = _table(document, what, "the document")
     sources = {
@@ -187,7 +186,7 @@ def load_prices(path: str) -> Prices:
     what = f"prices {path}"
     try:
         document = tomllib.loads(_text(path, what))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{what}: not TOML: {error}") from None
     if unknown := sorted(set(document) - {"currency", *PRICED}):
         raise ValueError(f"{what}: unknown {', '.join(unknown)}; expected {', '.join(PRICED)}")
@@ -229,7 +228,7 @@ def _numbers(
 def _number(table: Mapping[str, Any], what: str, key: str, prefix: str = "") -> float:
     value = table.get(key)
     usable = isinstance(value, int | float) and not isinstance(value, bool)
-    if not usable or not isfinite(value) or value < 0:
+    if not usable or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{what}: {prefix}{key}: got {value!r}, expected a number, 0 or more")
     return float(value)
 

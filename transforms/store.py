@@ -125,7 +125,7 @@ def read_json(url: str) -> Any:
     data = read_bytes(url)
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{url}: expected a JSON document, {error}; remove the file") from error
 
 

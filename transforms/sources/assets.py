@@ -59,7 +59,7 @@ def item_assets(
     """
     best: dict[str, tuple[tuple, Asset, str | None]] = {}
     for key, asset in _images(item):
-        if "href" not in asset:
+        if not asset.get("href"):
             raise ValueError(f"{name}: asset {key!r} has no href")
         href = resolve(location, asset["href"])
         bands = _band_fields(asset, name)
@@ -71,7 +71,7 @@ def item_assets(
             if band is None:
                 continue
             found = Asset(band, href, index, *_values(band, item, fields))
-            rank = "jp2" in asset.get("type", ""), _pixel_size(key, asset, fields), key
+            rank = "jp2" in (asset.get("type") or ""), _pixel_size(key, asset, fields), key
             if band not in best or rank < best[band][0]:
                 best[band] = rank, found, fields.get("unit")
     kept = [best[b][1:] for b in BANDS[sensor] if b in best]
@@ -110,7 +110,7 @@ def resolve(location: str, href: str) -> str:
 def _images(item: dict) -> Iterator[tuple[str, dict]]:
     """Assets that may hold pixels of bands: neither metadata nor pictures for the eye."""
     for key, asset in sorted((item.get("assets") or {}).items()):
-        media, roles = asset.get("type", "image/"), set(asset.get("roles") or ())
+        media, roles = asset.get("type") or "image/", set(asset.get("roles") or ())
         picture = key.lower().removesuffix("-jp2") in _PICTURES or roles & _PICTURES
         if media.startswith("image/") and not picture:
             yield key, asset
@@ -139,9 +139,10 @@ def _values(band: str, item: dict, fields: dict) -> tuple[float, float, float | 
     nodata = fields.get("nodata")
     try:
         nodata = None if nodata is None else float(nodata)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
-            f"item {item['id']!r}, band {band}: nodata is {nodata!r}, expected a number or 'nan'"
+            f"item {item['id']!r}, band {band}: nodata is {nodata!r:.80}, expected a number "
+            "or 'nan'"
         ) from None
     if nodata is not None and isnan(nodata):
         nodata = None  # what floats have anyway; NaN would make equal scenes unequal

@@ -59,7 +59,8 @@ def _follow(
 def _links(document: dict, location: str) -> list[str]:
     """Where a catalogue's children and items lie."""
     found = []
-    for link in document.get("links") or ():
+    links = document.get("links") or []
+    for link in links if isinstance(links, list) else [links]:
         if not isinstance(link, dict) or not isinstance(link.get("href"), str):
             raise ValueError(f"{location}: got link {link!r:.80}, expected one with rel and href")
         if link.get("rel") in ("child", "item"):

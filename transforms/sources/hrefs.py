@@ -56,7 +56,7 @@ class Reach(NamedTuple):
           ValueError: it may not be named.
         """
         # "::" chains file systems of fsspec; in brackets it is a part of an IPv6 address.
-        if "\0" in href or "::" in re.sub(r"://\[[^\]]*\]", "://", href):
+        if not href.isprintable() or "::" in re.sub(r"://\[[^\]]*\]", "://", href):
             raise ValueError(f"{name}: {href!r} is neither a path nor an address")
         if "://" not in href:
             self._check_local(href, name)
@@ -68,7 +68,7 @@ class Reach(NamedTuple):
                 "https://"
             )
         host = (parts.hostname or "").rstrip(".")
-        if parts.username is not None or not all(c.isprintable() and c not in "\\ " for c in href):
+        if parts.username is not None or set(href) & set("\\ "):
             raise ValueError(f"{name}: {href!r} holds a user name, or what no address holds")
         if not scheme.startswith("http"):
             if not _BUCKET.fullmatch(parts.netloc):

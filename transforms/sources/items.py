@@ -16,6 +16,9 @@ from transforms.sources.item_shape import NUMBER, check_shape
 # Collections that are known to hold linear gamma0 although their items do not say so.
 _LINEAR_GAMMA0 = {"sentinel-1-rtc", "sentinel1-rtc-aws"}
 
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+"""What shapely raises, beside its own errors, of what is no geometry."""
+
 _UNITS = {"db": "dB", "decibel": "dB", "linear": "linear", "linear power": "linear"}
 
 
@@ -56,7 +59,7 @@ def scene_from_item(item: dict, location: str) -> Scene:
         end=end,
         footprint=_footprint(item, name),
         cloud=None if cloud is None else cloud / 100,
-        orbit=properties.get("sat:orbit_state", ""),
+        orbit=properties.get("sat:orbit_state") or "",
         level=_level(item, sensor),
         unit=_unit(item, units, name) if sensor == SENTINEL1 else "",
         link=_self_link(item) or location,
@@ -159,7 +162,7 @@ def _outline(item: dict) -> str:
         return ""
     try:
         outline = shapely.geometry.shape(geometry)
-    except (KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
+    except (*UNREADABLE, shapely.errors.ShapelyError):
         return ""
     west, south, east, north = outline.bounds
     # Across the antimeridian a ring may run around the earth: there the bbox knows better.

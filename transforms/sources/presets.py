@@ -145,7 +145,7 @@ def open_catalog(name: str) -> Catalog:
         document = tomllib.loads(text) if name.endswith(".toml") else json.loads(text)
     except FileNotFoundError as error:
         raise ValueError(f"source stac: there is no file {name}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: expected TOML or JSON by its ending: {error}") from error
     return parse_catalog(document, name)
 
