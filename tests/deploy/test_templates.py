@@ -11,6 +11,7 @@ from google.cloud.dataflow_v1beta3 import WorkerIPAddressConfiguration
 from planet import micro_checkpoint
 
 from pipeline import flex
+from pipeline.canary import verdict_url
 from pipeline.cli import main
 from pipeline.launch import JOBS
 
@@ -144,6 +145,7 @@ def test_a_template_is_launched_with_the_folder_and_the_machines(dataflow, stora
 
 def test_the_launcher_writes_the_job_and_starts_nothing(dataflow, storage, weights):
     storage.put_file(weights, "gs://bucket/weights/micro.safetensors")
+    storage.put_file(verdict_url(weights), verdict_url("gs://bucket/weights/micro.safetensors"))
     given = {name.replace("-", "_"): value for name, value in RUN.items()}
     given["map_region"] = given.pop("region")
     given |= {"job": "classify", "out": "gs://bucket/template", "gpu": "nvidia-l4:1"}
