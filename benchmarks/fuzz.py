@@ -20,6 +20,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -100,7 +101,7 @@ def damaged(draw, valid: Any) -> Any:
             parent = parent[key]
         action = draw(st.sampled_from(("replace", "replace", "remove", "wrap", "swap")))
         if action == "replace":
-            parent[last] = draw(_JUNK)
+            parent[last] = deepcopy(draw(_JUNK))  # those of the list are damaged further on
         elif action == "remove":
             del parent[last]
         elif action == "wrap":

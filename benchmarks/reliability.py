@@ -3,7 +3,7 @@
     python -m benchmarks.reliability [--runs 100] [--seed 0] [--kills 3]
 
 Every run is a process of its own on a small synthetic planet (two UTM zones). It is killed up to
-`--kills` times, each time after a random share of the undisturbed run's time, and then left alone.
+`--kills` times, each time once it has written a random number of files more, and then left alone.
 Compared are the bytes of every file but reports, dead letters and the lock; every read of a whole
 block is counted, and those of blocks that were complete before the attempt began. Prints a JSON
 line per run and a summary; exit code 1 where a run differs or fetched a complete block again.
@@ -84,8 +84,8 @@ def execute(run: RunConfig, log: Path) -> None:
                 raise RuntimeError(f"{job}: {report.failed} keys failed")
 
 
-def attempt(run: RunConfig, log: Path, seconds: float | None) -> bool:
-    """Execute in a child, which is killed after so many seconds; whether it ended by itself.
+def attempt(run: RunConfig, log: Path, files: int | None) -> bool:
+    """Execute in a child, which is killed at so many files; whether it ended by itself.
 
     Raises:
       RuntimeError: it ended with an error.
@@ -102,13 +102,22 @@ def attempt(run: RunConfig, log: Path, seconds: float | None) -> bool:
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    ended, status = os.waitpid(child, 0 if files is None else os.WNOHANG)
+    while not ended:
+        if written(Path(run.out)) >= files:
+            os.kill(child, signal.SIGKILL)
+            ended, status = os.waitpid(child, 0)
+        else:
+            time.sleep(0.02)
+            ended, status = os.waitpid(child, os.WNOHANG)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         raise RuntimeError(f"{run.out}: {Path(f'{log}.err').read_text()[-2000:]}")
     return os.WIFEXITED(status)
+
+
+def written(out: Path) -> int:
+    """How many files there are, those being written among them."""
+    return sum(len(names) for _, _, names in os.walk(out))
 
 
 def content(out: Path) -> dict[str, str]:
@@ -144,21 +153,22 @@ def fetched(run: RunConfig, log: Path, start: int) -> tuple[Counter, int]:
     return found, len(lines)
 
 
-def killed_run(number: int, seed: int, most: int, whole: float, folder: Path) -> dict:
+def killed_run(number: int, seed: int, most: int, total: int, folder: Path) -> dict:
     """One run, killed and resumed; what came of it, without the comparison."""
     rng = random.Random(f"{seed} {number}")
     run, log = run_in(folder / "out"), folder / "reads.jsonl"
-    line: dict = {"run": number, "killed_after_s": [], "fetched_again_complete": 0}
+    line: dict = {"run": number, "killed_at_files": [], "fetched_again_complete": 0}
     line |= {"fetched": 0, "fetched_again_in_flight": 0}
     seen: set[BlockKey] = set()
-    at, ended, waits = 0, False, [rng.uniform(0, whole) for _ in range(rng.randint(1, most))]
-    for seconds in [*waits, None]:
+    at, ended = 0, False
+    for share in [*(rng.random() for _ in range(rng.randint(1, most))), None]:
         if ended:
             break
-        before = complete(run)
-        ended = attempt(run, log, seconds)
-        if seconds is not None and not ended:
-            line["killed_after_s"].append(round(seconds, 2))
+        before, have = complete(run), written(Path(run.out))
+        files = None if share is None else have + round(share * (total - have))
+        ended = attempt(run, log, files)
+        if not ended:
+            line["killed_at_files"].append(files)
         reads, at = fetched(run, log, at)
         line["fetched"] += len(reads)
         line["fetched_again_complete"] += len(set(reads) & before)
@@ -187,7 +197,7 @@ def main() -> None:
         for number in range(args.runs):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
-                line = killed_run(number, args.seed, args.kills, whole, Path(folder))
+                line = killed_run(number, args.seed, args.kills, len(expected), Path(folder))
                 found = content(Path(folder) / "out")
             differing = sorted(n for n in found | expected if found.get(n) != expected.get(n))
             line |= {"identical": not differing, "differing": differing[:5]}
@@ -197,7 +207,7 @@ def main() -> None:
     summary = {
         "runs": len(lines),
         "identical": sum(line["identical"] for line in lines),
-        "kills": sum(len(line["killed_after_s"]) for line in lines),
+        "kills": sum(len(line["killed_at_files"]) for line in lines),
         "fetched_again_complete": sum(line["fetched_again_complete"] for line in lines),
         "fetched_again_in_flight": sum(line["fetched_again_in_flight"] for line in lines),
         "seed": args.seed,
