@@ -9,7 +9,13 @@ import re
 KEY_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PC_SDK_SUBSCRIPTION_KEY")
 """Environment variables that hold secrets."""
 
-_QUERY = re.compile(r"(\b[a-z][a-z0-9+]*://[^\s?'\"]+)\?[^\s'\")]*")
+# Links to the console name their project, and nothing else, in the query: without it they lead
+# nowhere, and the id of a project is no secret.
+_CONSOLE = (
+    r"https://console\.cloud\.google\.com/[\w./-]+"
+    r"\?project=(?:[a-z][a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9](?=[\s'\")]|$)"
+)
+_QUERY = re.compile(rf"\b(?!{_CONSOLE})([a-z][a-z0-9+]*://[^\s?'\"]+)\?[^\s'\")]*")
 _PASSWORD = re.compile(r"(\b[a-z][a-z0-9+]*://)[^\s/@'\"]*@")
 _PRIVATE_KEY = re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*-----|$)", re.DOTALL)
 

@@ -128,6 +128,7 @@ def test_ids_that_cannot_be_printed_are_refused(identity):
 
 
 SECRET = "S3CR3T-SIGNATURE-0123456789"
+CONSOLE = "https://console.cloud.google.com/dataflow/jobs/europe-west4/1?project=my-project"
 SIGNED = f"https://account.blob.core.windows.net/container/B02.tif?sv=2024&sig={SECRET}"
 
 
@@ -138,12 +139,17 @@ SIGNED = f"https://account.blob.core.windows.net/container/B02.tif?sv=2024&sig={
         f"'/vsicurl/{SIGNED}' not recognized",
         f"at (https://user:{SECRET}@example.org/x)",
         f"s3://bucket/x?token={SECRET} and {SIGNED}, too",
+        f"{CONSOLE}&key={SECRET}",
+        f"{CONSOLE};{SECRET}",
+        f"{CONSOLE} and {SIGNED}",
+        f"https://console.cloud.google.com/storage/x?sig={SECRET}",
+        f"https://console.cloud.google.com.example.org/x?project={SECRET}".lower(),
         f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----",
         f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}",
     ],
 )
 def test_secrets_are_struck_out(text):
-    assert SECRET not in masked(text)
+    assert SECRET.lower() not in masked(text).lower()
     assert masked(masked(text)) == masked(text)
 
 
@@ -152,6 +158,11 @@ def test_keys_of_the_environment_are_struck_out(monkeypatch):
     assert SECRET not in masked(f"denied for {SECRET}")
     plain = "scene a, band B02: https://example.org/B02.tif cannot be read: 404 (no such file)"
     assert masked(plain) == plain
+
+
+@pytest.mark.parametrize("text", [CONSOLE, f"failed; see {CONSOLE}", f"({CONSOLE})\n"])
+def test_links_to_the_console_keep_their_project(text):
+    assert masked(text) == text
 
 
 @pytest.fixture
