@@ -128,7 +128,9 @@ def test_repair_makes_just_what_is_defect_anew_to_the_same_bytes(run, loop, caps
     made = {p for p in times if p.stat().st_mtime_ns != times[p]}
     chips, maps = chip_cube_url(run.out, key.tile), map_cube_url(run.out, key.tile)
     expected = {Path(chips, s) for s in chip_shards(run.grid, run.inputs, key).values()}
+    # A block is made as a whole: all of its layers, its edges and its seal.
     expected |= {Path(maps, map_shard(layer, key)) for layer in run.layers}
+    expected.add(Path(maps, map_shard("edges", key), "0/0/0/0"))
     expected |= {Path(seal_url(url, key)) for url in (chips, maps)}
     # Coordinates are written by whoever starts a run, finished or not.
     shards = {p for p in made if p.parts[-3] not in "xy" and {"chips", "maps"} & set(p.parts)}
@@ -169,7 +171,8 @@ def test_who_reads_a_damaged_block_gets_an_error(run):
     for rest, kind in (("chips", missing), ("maps", flipped)):
         kind(*two_files(run, rest))
     cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
-    with pytest.raises(Damaged, match="sar/c/0/0/0/0: is missing.*audit RUN --repair"):
+    sar = chip_shards(run.grid, run.inputs, key)["sar"]
+    with pytest.raises(Damaged, match=f"/{sar}: is missing.*audit RUN --repair"):
         read_chips(cube, run.grid, key)
     read = MapReader(run.out, run.grid)
     rows, cols = run.grid.core(key)
@@ -177,6 +180,17 @@ def test_who_reads_a_damaged_block_gets_an_error(run):
         read(key.tile, "confidence", rows, cols)
     part = slice(rows.start, rows.start + 3)
     assert read(key.tile, "lulc", part, cols).shape == (3, run.grid.block_core_size)
+
+
+def test_a_damaged_block_can_be_written_anew(run):
+    """Its writer reads nothing of what lies there."""
+    key = sorted(run.blocks())[0]
+    chips = read_chips(open_chip_cube(run.out, key.tile, run.grid, run.inputs), run.grid, key)
+    before = content(Path(run.out))
+    flipped(*two_files(run, "chips"))
+    cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
+    write_chips(cube, run.grid, run.inputs, key, chips)
+    assert differing(before, content(Path(run.out))) == []
 
 
 def test_what_cannot_be_read_or_written_is_a_dead_letter_and_the_rest_goes_on(run):

@@ -23,14 +23,16 @@ from test_promises import loop as loop
 from test_promises import make_run as make_run
 from test_promises import weights as weights
 
-from pipeline import launch
+from pipeline import audit, launch
 from pipeline.config import check_folder, read_run, write_run
 from pipeline.region import Region
 from tests.servers.gcs import gcs_emulator
 from transforms import store
-from transforms.chips import open_chip_cube, read_chips, write_chips
+from transforms.audit import audit_cube, chip_cube
+from transforms.chips import chip_shards, chips_of, open_chip_cube, read_chips, write_chips
 from transforms.pixels.chip import Chips
 from transforms.pixels.pairing import PairRule
+from transforms.seal import Damaged
 
 ROOT = Path(__file__).parents[1]
 
@@ -146,26 +148,86 @@ def noise(run, seed: int) -> Chips:
     )
 
 
+def write_at_once(run, key, blocks: list[Chips]) -> None:
+    """A block is written by as many writers as there are contents, at the same time."""
+    barrier = threading.Barrier(len(blocks))
+
+    def write(chips):
+        cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
+        barrier.wait()
+        write_chips(cube, run.grid, run.inputs, key, chips)
+
+    with ThreadPoolExecutor(len(blocks)) as pool:
+        list(pool.map(write, blocks))
+
+
+def read_anew(run, key) -> Chips:
+    return read_chips(open_chip_cube(run.out, key.tile, run.grid, run.inputs), run.grid, key)
+
+
+def same(one: Chips, other: Chips) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_two_writers_of_one_block_end_in_one_valid_shard(gcs, make_run):
+    """As when Beam runs a bundle twice: the same inputs, the same bytes."""
+    run = make_run("gs://bucket/twice", region=SMALL)
+    launch.start(run)
+    key = next(run.blocks())
+    cube = chip_cube(run.out, key.tile, run.grid, run.inputs)
+    for seed in range(5):
+        write_at_once(run, key, [noise(run, seed), noise(run, seed)])
+        assert same(read_anew(run, key), noise(run, seed))
+        assert audit_cube(cube, [key]) == []
+
+
+def test_writers_who_disagree_leave_the_block_of_one_or_an_error_never_a_mix(gcs, make_run):
     run = make_run("gs://bucket/rivals", region=SMALL)
     launch.start(run)
     key = next(run.blocks())
-    blocks = [noise(run, seed) for seed in (1, 2)]
+    one, other = noise(run, 1), noise(run, 2)
+    audited = chip_cube(run.out, key.tile, run.grid, run.inputs)
     for _ in range(5):
-        barrier = threading.Barrier(2)
+        write_at_once(run, key, [one, other])
+        defects = audit_cube(audited, [key])
+        try:
+            found = read_anew(run, key)
+        except Damaged as error:
+            assert f"{error.url}: {error.detail}" in {
+                f"{store.join(run.out, d.file)}: {d.detail}" for d in defects
+            }
+        else:
+            assert defects == []
+            assert same(found, one) or same(found, other)
 
-        def write(chips, barrier=barrier):
-            cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
-            barrier.wait()
-            write_chips(cube, run.grid, run.inputs, key, chips)
 
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(write, blocks))
-        cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
-        found = read_chips(cube, run.grid, key)
-        for name in Chips._fields:
-            pixels = getattr(found, name)
-            assert any(np.array_equal(pixels, getattr(chips, name)) for chips in blocks), name
+def test_a_block_of_two_writers_is_named_and_repaired(gcs, make_run):
+    """The second was killed in the midst of its shards."""
+    run = make_run("gs://bucket/mixed", region=SMALL)
+    launch.start(run)
+    key = next(run.blocks())
+    one, other = noise(run, 1), noise(run, 2)
+    cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
+    write_chips(cube, run.grid, run.inputs, key, one)
+    rival = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
+    store.open_array(rival, "sar")[chips_of(run.grid, key)] = other.sar
+    with pytest.raises(Damaged, match="/sar/c/.* was sealed; cloudlulc audit RUN --repair"):
+        read_anew(run, key)
+    audited = chip_cube(run.out, key.tile, run.grid, run.inputs)
+    defects = audit_cube(audited, [key])
+    sar = chip_shards(run.grid, run.inputs, key)["sar"]
+    assert [(d.kind, d.key) for d in defects] == [("corrupt", str(key))]
+    assert defects[0].file.endswith(f".zarr/{sar}")
+
+    def execute(job: str, part) -> None:
+        if job == "ingest":
+            assert part.only == {key}
+            again = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
+            write_chips(again, run.grid, run.inputs, key, one)
+
+    audit.repair(run, defects, execute)
+    assert audit_cube(audited, [key]) == []
+    assert same(read_anew(run, key), one)
 
 
 @pytest.mark.parametrize("where", ["gs", "local"])

@@ -25,8 +25,8 @@ def test_a_product_on_gs_is_sampled_and_compared(tmp_path):
         other = f"{place}/worldcover/N49E003.tif"
         store.write_bytes(other, store.read_bytes(f"{run}/product/N49E003/N49E003_lulc.tif"))
         assert main(["agree", run, "--with", "worldcover", f"{place}/worldcover"]) == 0
-        documents.append(store.read_json(f"{run}/agreement.json"))
-        assert store.exists(f"{run}/agreement/N49E003_worldcover.tif")
+        documents.append(store.read_json(f"{run}/reports/agreement.json"))
+        assert store.exists(f"{run}/reports/agreement/N49E003_worldcover.tif")
     assert tables[0] == tables[1]
     assert documents[0] == documents[1]
     assert documents[0]["worldcover"]["places"][0]["agreement"] == 1

@@ -117,9 +117,9 @@ def write_chips(cube: zarr.Group, grid: Grid, inputs: InputSpec, key: BlockKey, 
                 f"{spec.dtype} {expected}"
             )
     where = chips_of(grid, key)
-    for name in specs:
-        open_array(cube, name)[where] = getattr(chips, name)
-    cube.store.seal(key, chip_shards(grid, inputs, key).values())
+    with cube.store.sealing(key, chip_shards(grid, inputs, key).values()):
+        for name in specs:
+            open_array(cube, name)[where] = getattr(chips, name)
 
 
 def read_chips(cube: zarr.Group, grid: Grid, key: BlockKey) -> Chips:

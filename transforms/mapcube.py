@@ -158,13 +158,14 @@ def write_core(
     if found != wanted:
         raise ValueError(f"block {key}: got edges of shape {found}, expected {wanted}")
     core = grid.core(key)
-    for name, pixels in layers.items():
-        cube.arrays[name][core] = pixels
     names = [map_shard(name, key) for name in layers]
     if cube.edges is not None:
-        cube.edges[key.row, key.col] = edges
         names.append(f"{map_shard('edges', key)}/0/0/0/0")
-    cube.seals.seal(key, names)
+    with cube.seals.sealing(key, names):
+        for name, pixels in layers.items():
+            cube.arrays[name][core] = pixels
+        if cube.edges is not None:
+            cube.edges[key.row, key.col] = edges
 
 
 def map_shard(layer: str, key: BlockKey) -> str:

@@ -14,7 +14,8 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import zarr
@@ -121,6 +122,7 @@ class SealedStore(WrapperStore[Store]):
         self.cube_url = cube_url
         self.tile = tile
         self._block_of = block_of
+        self._writing: set[BlockKey] = set()
         self._written: dict[str, Digest] = {}
         self._seals: dict[BlockKey, dict[str, Digest]] = {}
         self._checked: set[str] = set()
@@ -128,8 +130,18 @@ class SealedStore(WrapperStore[Store]):
     def _with_store(self, inner: Store) -> SealedStore:
         return SealedStore(inner, self.cube_url, self.tile, self._block_of)
 
-    def seal(self, key: BlockKey, names: Iterable[str]) -> None:
-        """Write the seal of a block whose shards, by name in the cube, were written here."""
+    @contextmanager
+    def sealing(self, key: BlockKey, names: Iterable[str]) -> Iterator[None]:
+        """Within, the shards of a block, by name in the cube, are written; its seal at the end.
+
+        Zarr reads a shard before it writes it, whole or not. As shards are written whole, what lay
+        there before plays no part, be it another writer's, or damaged: it is not read.
+        """
+        self._writing.add(key)
+        try:
+            yield
+        finally:
+            self._writing.remove(key)
         shards = {name: self._written.pop(name)._asdict() for name in names}
         self._seals.pop(key, None)
         store.write_json(seal_url(self.cube_url, key), {"block": str(key), "shards": shards})
@@ -144,6 +156,8 @@ class SealedStore(WrapperStore[Store]):
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         block = self._block(key)
+        if block in self._writing:
+            return None
         if block is None or key in self._checked:
             return await super().get(key, prototype, byte_range)
         seal = self._seals.get(block) or await asyncio.to_thread(read_seal, self.cube_url, block)
