@@ -277,6 +277,9 @@ def from_dict(d: dict, out: str) -> RunConfig:
 
 
 def _from_dict(d: dict, out: str) -> RunConfig:
+    for name in ("source", "checkpoint", "checkpoint_digest"):
+        if not isinstance(d[name], str):
+            raise TypeError(f"{name} is {d[name]!r:.80}, expected a text")
     return RunConfig(
         region=Region.from_dict(d["region"]),
         rule=PairRule(

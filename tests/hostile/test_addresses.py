@@ -297,3 +297,13 @@ def test_servers_of_the_tests_are_refused_unless_trusted(tmp_path):
         trusting = FilesSource(str(tmp_path / "cat"), hosts=frozenset({"127.0.0.1"}))
         raster = trusting.read(trusting.search(WORLD, JUNE)[0], BOX, ("B02",))
     assert (raster.pixels == 1234).all()
+
+
+def test_names_of_files_are_no_patterns(tmp_path):
+    save(tmp_path / "a[1]*.json", item("B02.tif"))
+    assert len(FilesSource(str(tmp_path)).search(WORLD, JUNE)) == 1
+    links = [{"rel": "item", "href": "a*.json"}]
+    save(tmp_path / "sub" / "catalog.json", {"type": "Catalog", "links": links})
+    save(tmp_path / "sub" / "ab.json", item("B02.tif"))
+    with pytest.raises(ValueError, match="there is no file"):
+        list(read_items(str(tmp_path / "sub" / "catalog.json")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from glob import escape
 
 from fsspec.core import url_to_fs
 
@@ -85,12 +86,16 @@ def _read(locations: list[str], parent: str) -> Iterator[tuple[dict, str]]:
     try:
         for fs in {id(fs): fs for fs, _ in places.values()}.values():
             paths = [path for other, path in places.values() if other is fs]
-            contents |= {(id(fs), path): text for path, text in fs.cat(paths).items()}
+            # Names are meant as they are: fsspec takes "*" and "[" for patterns.
+            found = fs.cat([escape(path) for path in paths])
+            contents |= {(id(fs), path): text for path, text in found.items()}
     except FileNotFoundError as error:
         raise ValueError(f"{parent}: there is no file {error}; correct the path or link") from error
     except _failures(*locations) as error:
         raise SourceUnavailable(f"{parent} cannot be read: {error}") from error
     for where, (fs, path) in places.items():
+        if (id(fs), path) not in contents:  # a pattern that matches nothing is no error to fsspec
+            raise ValueError(f"{parent}: there is no file {where}; correct the path or link")
         try:
             document = json.loads(contents[id(fs), path])
         except (ValueError, RecursionError) as error:
