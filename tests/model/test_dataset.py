@@ -212,9 +212,7 @@ def test_masks_of_the_cloud_folder_come_with_the_sample(make):
     np.testing.assert_array_equal(first.cloud[:40, :33], mask[0] == 1)
     assert not first.cloud[40:].any()
     write(root / "cloud" / "p1.tif", mask * 255)
-    with pytest.raises(
-        ValueError, match=r"row 2: .*p1\.tif holds \[0, 255\], expected 0 and 1"
-    ):
+    with pytest.raises(ValueError, match=r"row 2: .*p1\.tif holds \[0, 255\], expected 0 and 1"):
         check(read_split(root, "train"))
     (root / "cloud" / "p1.tif").unlink()
     with pytest.raises(ValueError, match=r"row 2: cloud file .* is missing"):
