@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -48,7 +47,7 @@ def open_product(url: str) -> Published:
     tiles, classes = [], None
     for link in collection["links"]:
         if link["rel"] == "item":
-            item_address = _beside(address, link["href"])
+            item_address = store.resolve(address, link["href"])
             item = store.read_json(item_address)
             tiles.append(_tile(item, item_address))
             if "lulc" not in item["assets"]:
@@ -100,7 +99,7 @@ def open_raster(url: str):
 
 def run_folder(product: Published) -> str:
     """The folder that holds the product's: that of its run."""
-    return _beside(product.url, "..")
+    return store.resolve(product.url, "..")
 
 
 def _collection(url: str) -> str:
@@ -116,21 +115,13 @@ def _collection(url: str) -> str:
     )
 
 
-def _beside(address: str, href: str) -> str:
-    """The address that a relative link in a document at `address` means."""
-    if "://" in href or os.path.isabs(href):
-        return href
-    scheme, mark, path = address.rpartition("://")
-    return scheme + mark + os.path.normpath(os.path.join(os.path.dirname(path), href))
-
-
 def _tile(item: dict, address: str) -> PublishedTile:
     properties = item["properties"]
     step, _, x0, _, _, y0 = properties["proj:transform"][:6]
     height, width = properties["proj:shape"]
     epsg = int(properties["proj:code"].removeprefix("EPSG:"))
     layers = {
-        name: _beside(address, asset["href"])
+        name: store.resolve(address, asset["href"])
         for name, asset in item["assets"].items()
         if asset["type"].startswith("image/tiff")
     }

@@ -29,7 +29,8 @@ _PAPER, _INK, _PALE, _RULE = (255, 255, 255), (33, 37, 41), (110, 117, 125), (15
 _NODATA = (236, 238, 240)
 _GOOD = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))  # viridis
 _SKY = ((18, 44, 94), (84, 128, 184), (176, 200, 224), (255, 255, 255))
-_RAMPS = {"confidence": _GOOD, "reliability": _GOOD, "cloud": _SKY}
+RAMPS = {"confidence": _GOOD, "reliability": _GOOD, "cloud": _SKY}
+"""Colours of percentages, from 0 to 100, by layer."""
 
 
 class _Ground(NamedTuple):
@@ -63,7 +64,7 @@ def write_quicklook(
         width, height = _fit(ground, *_MAP_BOX)
         lulc = _read(raster, width, height)
     panels = {}
-    for name in _RAMPS:
+    for name in RAMPS:
         if name in cogs:
             with open_raster(cogs[name]) as raster:
                 panels[name] = _read(raster, *_fit(ground, _SIDE, _PANEL_HEIGHT))
@@ -125,7 +126,7 @@ def paint_classes(lulc: np.ndarray, legend: Legend) -> np.ndarray:
 
 def paint_ramp(name: str, values: np.ndarray) -> np.ndarray:
     """Percentages (y, x) of a layer -> its ramp's colours (y, x, RGB) uint8; grey for nodata."""
-    stops = np.array(_RAMPS[name], float)
+    stops = np.array(RAMPS[name], float)
     at = np.linspace(0, 100, len(stops))
     colors = np.full((256, 3), _NODATA, np.uint8)
     for channel in range(3):

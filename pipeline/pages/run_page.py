@@ -20,6 +20,7 @@ from transforms.product import item_url
 from transforms.provenance import planned_scenes
 from transforms.publish import blocks_under
 from transforms.published import open_product
+from transforms.stac_product import attribution
 from transforms.store import exists, join, read_bytes, read_json
 
 TEMPLATE = Path(__file__).with_name("run.html")
@@ -65,7 +66,7 @@ def run_page(run: RunConfig) -> str:
         plan=compare(run),
         failures=_failures(run),
         said=_said(run),
-        attribution=items[0]["properties"].get("attribution", ""),
+        attribution=attribution([scene for of_tile in scenes for scene in of_tile]),
         tiles=[(tile.name, tile.geobox) for tile in product.tiles],
     )
 

@@ -7,13 +7,9 @@ from typing import Any
 
 from pipeline.viewer.products import Product
 from transforms.layers import LAYERS
+from transforms.quicklook import RAMPS
 
 Color = tuple[int, int, int, int]
-
-_VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-_SKY = ((18, 44, 94), (84, 128, 184), (176, 200, 224), (255, 255, 255))
-_RAMPS = {"confidence": _VIRIDIS, "reliability": _VIRIDIS, "cloud": _SKY}
-"""From 0 to 100 percent, as in the quicklooks."""
 
 _AGES = (-32767, -10, -5, -2, 0, 1, 3, 6, 11, 32768)
 """First day of each interval of ages, and the end of the last one."""
@@ -41,7 +37,7 @@ def colormap(product: Product, layer: str) -> dict[int, Color] | list[tuple[tupl
     """Colours of a layer's values as rio-tiler takes them; values without one are transparent."""
     if layer == "lulc":
         return {c["code"]: (*bytes.fromhex(c["color"][1:]), 255) for c in product.classes}
-    if layer in _RAMPS:
+    if layer in RAMPS:
         return {percent: _ramp_color(layer, percent) for percent in range(101)}
     intervals = list(pairwise(_AGES))
     return [(span, (*color, 255)) for span, color in zip(intervals, _AGE_COLORS, strict=True)]
@@ -52,8 +48,8 @@ def legend(layer: str) -> dict[str, Any]:
     about = {"title": _TITLES[layer], "description": LAYERS[layer].description}
     if layer == "lulc":
         return about | {"kind": "classes"}
-    if layer in _RAMPS:
-        return about | {"kind": "ramp", "stops": [_hex(color) for color in _RAMPS[layer]]}
+    if layer in RAMPS:
+        return about | {"kind": "ramp", "stops": [_hex(color) for color in RAMPS[layer]]}
     entries = zip(_AGE_LABELS, _AGE_COLORS, strict=True)
     return about | {
         "kind": "intervals",
@@ -63,7 +59,7 @@ def legend(layer: str) -> dict[str, Any]:
 
 
 def _ramp_color(layer: str, percent: int) -> Color:
-    stops = _RAMPS[layer]
+    stops = RAMPS[layer]
     step, rest = divmod(percent * (len(stops) - 1), 100)
     low, high = stops[step], stops[min(step + 1, len(stops) - 1)]
     return (*(round(a + (b - a) * rest / 100) for a, b in zip(low, high, strict=True)), 255)
