@@ -63,13 +63,13 @@ def load_region(text: str) -> Region:
         return _from_bbox(text)
     if text.lower().endswith((".geojson", ".json")):
         return _from_file(text)
-    shipped = regions_folder() / f"{text.lower().replace(' ', '-')}.geojson"
-    if shipped.is_file():
-        return _from_file(str(shipped))
-    near = get_close_matches(shipped.stem, shipped_regions(), n=3)
+    name, shipped = text.lower().replace(" ", "-"), shipped_regions()
+    if name in shipped:
+        return _from_file(str(regions_folder() / f"{name}.geojson"))
+    near = get_close_matches(name, shipped, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(
-        f"region: got {text!r}, expected a GeoJSON file, west,south,east,north in degrees or a "
+        f"region: got {text!r:.80}, expected a GeoJSON file, west,south,east,north in degrees or a "
         f"shipped country (list them with: cloudlulc info regions){hint}"
     )
 

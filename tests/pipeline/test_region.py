@@ -74,6 +74,8 @@ def test_shipped_countries():
     ("text", "says"),
     [
         ("Ghna", "did you mean ghana"),
+        ("g" * 5000, "expected a GeoJSON file"),
+        ("../regions/ghana", "a shipped country"),
         ("nowhere.geojson", "there is no file"),
         ("1,2,3", "four numbers"),
         ("5,51,6,50", "no area"),
