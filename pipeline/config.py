@@ -29,11 +29,12 @@ from transforms.stac_product import ProductRun
 from transforms.store import (
     create_json,
     exists,
+    find_json,
+    in_parallel,
     is_local,
     join,
     local_path,
     read_bytes,
-    read_json,
     write_json,
 )
 
@@ -171,7 +172,15 @@ class RunConfig:
     def tiles_to_publish(self) -> list[ProductTile]:
         """Product tiles with map blocks that they do not show yet."""
         publication = self.publication()
-        return [tile for tile in self.product_tiles() if is_due(tile, publication)]
+        tiles = self.product_tiles()
+        due = in_parallel(lambda tile: is_due(tile, publication), tiles)
+        return [tile for tile, is_one in zip(tiles, due, strict=True) if is_one]
+
+    def tiles_to_fetch(self) -> list[TileIndex]:
+        """Tiles with blocks to fetch."""
+        tiles = self.tiles()
+        left = in_parallel(self.blocks_to_fetch, tiles)
+        return [tile for tile, blocks in zip(tiles, left, strict=True) if blocks]
 
     def to_dict(self) -> dict:
         """What decides the bytes of the run, and where its weights lie.
@@ -211,7 +220,7 @@ def run_url(out: str) -> str:
 
 def read_run(out: str) -> dict | None:
     """The `run.json` of an output folder; None where no run has been started."""
-    return read_json(run_url(out)) if exists(run_url(out)) else None
+    return find_json(run_url(out))
 
 
 def check_folder(run: RunConfig) -> None:

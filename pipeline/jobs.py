@@ -8,6 +8,7 @@ from pipeline.config import RunConfig
 from transforms.classify import ChipClassifier, ClassifyBlocks, ListChips
 from transforms.failures import FAILED, WriteFailures
 from transforms.fetch import FetchBlocks, WriteChips
+from transforms.grid import BlockKey
 from transforms.limit import LimitConcurrency
 from transforms.measure import MeasureInputs
 from transforms.plan import PlanBlocks
@@ -17,9 +18,13 @@ from transforms.scene import ImagerySource
 
 def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
     """Fetch, pair and chip the run's scenes into chip cubes."""
+    tiles = [(BlockKey(t.zone, t.x, t.y, 0, 0), t) for t in run.tiles_to_fetch()]
     planned = (
         root
-        | "Tiles" >> beam.Create([tile for tile in run.tiles() if run.blocks_to_fetch(tile)])
+        | "Tiles" >> beam.Create(tiles)
+        # A thousand workers would else ask the catalogue a thousand things at once.
+        | "Searches" >> LimitConcurrency(run.max_requests)
+        | "To search" >> beam.Values()
         | PlanBlocks(run.out, run.region.geometry, run.grid, run.rule, source, run.only)
     )
     measured = (

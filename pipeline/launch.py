@@ -28,7 +28,7 @@ from transforms.pixels.cloudmask import check_cloud_mask
 from transforms.product import collection_url, item_url
 from transforms.publish import publish_collection
 from transforms.scene import ImagerySource
-from transforms.store import exists, join, remove
+from transforms.store import exists, in_parallel, join, remove, write_json
 
 JOBS = ("ingest", "classify", "mosaic")
 
@@ -108,9 +108,12 @@ def start(run: RunConfig) -> None:
     if is_finished(run):
         return
     write_run(run)
-    for tile in run.tiles():
-        create_chip_cube(run.out, tile, run.grid, run.inputs)
-        create_maps(run, tile, run.out)
+    in_parallel(partial(_create_cubes, run), run.tiles())
+
+
+def _create_cubes(run: RunConfig, tile: TileIndex) -> None:
+    create_chip_cube(run.out, tile, run.grid, run.inputs)
+    create_maps(run, tile, run.out)
 
 
 def create_maps(run: RunConfig, tile: TileIndex, root: str) -> None:
@@ -126,15 +129,15 @@ def is_finished(run: RunConfig) -> bool:
 
 
 def finished_ingest(run: RunConfig) -> int:
-    return sum(len(finished_chips(run.out, tile, run.grid)) for tile in run.tiles())
+    return sum(in_parallel(lambda t: len(finished_chips(run.out, t, run.grid)), run.tiles()))
 
 
 def finished_classify(run: RunConfig) -> int:
-    return sum(len(finished_blocks(run.out, tile, run.grid)) for tile in run.tiles())
+    return sum(in_parallel(lambda t: len(finished_blocks(run.out, t, run.grid)), run.tiles()))
 
 
 def finished_mosaic(run: RunConfig) -> int:
-    return sum(exists(item_url(run.out, tile.name)) for tile in run.product_tiles())
+    return sum(in_parallel(lambda t: exists(item_url(run.out, t.name)), run.product_tiles()))
 
 
 def left(run: RunConfig, job: str) -> int:
@@ -145,14 +148,15 @@ def left(run: RunConfig, job: str) -> int:
     if job == "mosaic":
         return len(run.tiles_to_publish())
     blocks = run.blocks_to_fetch if job == "ingest" else run.blocks_to_classify
-    return sum(len(blocks(tile)) for tile in run.tiles())
+    return sum(in_parallel(lambda tile: len(blocks(tile)), run.tiles()))
 
 
 def clean(run: RunConfig) -> None:
     """Remove the chip cubes of a run whose product is final.
 
     They are what takes most room. Maps, plans and the product stay; a run that is started again
-    finds its blocks mapped and fetches none of them.
+    finds its blocks mapped and fetches none of them. `cleaned.json` says that they were removed on
+    purpose: an audit misses chips that are gone otherwise.
 
     Raises:
       ValueError: the product is not complete.
@@ -163,7 +167,13 @@ def clean(run: RunConfig) -> None:
             f"{run.out}: the product is not complete (left to do: {todo}), and its chips are "
             f"needed for the rest; finish it with: cloudlulc run --out {run.out}"
         )
+    write_json(cleaned_url(run.out), {"run": run.id, "removed": "chips"})
     remove(join(run.out, "chips"))
+
+
+def cleaned_url(out: str) -> str:
+    """Where a run says that its chips were removed on purpose."""
+    return join(out, "cleaned.json")
 
 
 def nothing_to_do(job: str, run: RunConfig) -> JobReport:

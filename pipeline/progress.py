@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from transforms.masking import masked
 
-POLL_SECONDS = 1.0
+BAR_SECONDS = 1.0
 LINE_SECONDS = 15.0
+
+PATIENCE = 50
+"""How many times as long as counting takes is waited until the next time: a continent has thousands
+of folders to list, and what is listed for the sake of a line has to grow with the job alone."""
 
 
 def say(text: str) -> None:
@@ -26,7 +30,7 @@ def progress(job: str, total: int, finished: Callable[[], int], unit: str = "blo
     Args:
       job: its name.
       total: how many keys there are to finish.
-      finished: counts those finished so far; called once a second from a thread of its own.
+      finished: counts those finished so far; called now and then from a thread of its own.
       unit: what a key is.
     """
     stop = threading.Event()
@@ -47,16 +51,23 @@ def _bar(job: str, total: int, finished: Callable[[], int], unit: str, stop: thr
     columns = Text("{task.description:8}"), BarColumn(), MofNCompleteColumn(), Text(unit)
     with Progress(*columns, TimeRemainingColumn(), transient=False) as bar:
         task = bar.add_task(job, total=total)
-        while not stop.wait(POLL_SECONDS):
-            bar.update(task, completed=finished())
+        for done in _counts(finished, BAR_SECONDS, stop):
+            bar.update(task, completed=done)
         bar.update(task, completed=finished())
 
 
 def _lines(job: str, total: int, finished: Callable[[], int], unit: str, stop: threading.Event):
-    last, said = time.monotonic(), -1
-    while not stop.wait(POLL_SECONDS):
-        if time.monotonic() - last >= LINE_SECONDS:
-            done = finished()
-            if done != said:
-                print(f"{job}: {done} of {total} {unit}", file=sys.stderr, flush=True)
-            last, said = time.monotonic(), done
+    said = -1
+    for done in _counts(finished, LINE_SECONDS, stop):
+        if done != said:
+            print(f"{job}: {done} of {total} {unit}", file=sys.stderr, flush=True)
+        said = done
+
+
+def _counts(finished: Callable[[], int], pause: float, stop: threading.Event) -> Iterator[int]:
+    """How many keys are finished, time and again until told to stop."""
+    wait = pause
+    while not stop.wait(wait):
+        began = time.monotonic()
+        yield finished()
+        wait = max(pause, PATIENCE * (time.monotonic() - began))

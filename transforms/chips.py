@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import zarr
 
 
+OPEN_CUBES = 32
+"""Cubes that a worker keeps open: on a continent it comes by blocks of thousands of tiles."""
+
+
 def chip_cube_url(root: str, tile: TileIndex) -> str:
     return join(root, "chips", f"{tile.path}.zarr")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import zarr
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
@@ -18,11 +20,11 @@ from model.inputs import InputSpec
 from model.legend import LULC6
 from model.predict import Prediction, Predictor
 from transforms.blend import blend_chips, core_of, cut_edges, is_blended
-from transforms.chips import finished_chips, open_chip_cube, read_chips
+from transforms.chips import OPEN_CUBES, finished_chips, open_chip_cube, read_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS
-from transforms.mapcube import finished_blocks, open_map_cube, write_core
+from transforms.mapcube import MapCube, finished_blocks, open_map_cube, write_core
 from transforms.pixels.chip import Chips, Quality
 from transforms.store import is_local, local_path, read_bytes, storage_errors
 
@@ -235,19 +237,20 @@ class _ReadChips(beam.DoFn):
     inputs: InputSpec
 
     def setup(self):
-        self._cubes = {}
+        self._cube = lru_cache(OPEN_CUBES)(self._open)
         self._expected = (*storage_errors(), ValueError, RuntimeError)
 
     def process(self, key: BlockKey) -> Iterator:
         try:
-            if key.tile not in self._cubes:
-                self._cubes[key.tile] = open_chip_cube(self.root, key.tile, self.grid, self.inputs)
-            chips = read_chips(self._cubes[key.tile], self.grid, key)
+            chips = read_chips(self._cube(key.tile), self.grid, key)
         except self._expected as error:
             # A torn or foreign shard is one block's failure; the rest of the tile goes on.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "read chips", error))
             return
         yield key, chips
+
+    def _open(self, tile: TileIndex) -> zarr.Group:
+        return open_chip_cube(self.root, tile, self.grid, self.inputs)
 
 
 @dataclass
@@ -258,7 +261,7 @@ class _WriteCores(beam.DoFn):
     blended: bool
 
     def setup(self):
-        self._cubes = {}
+        self._cube = lru_cache(OPEN_CUBES)(self._open)
         self._written = Metrics.counter("classify", "blocks written")
         self._expected = storage_errors()
 
@@ -266,12 +269,13 @@ class _WriteCores(beam.DoFn):
         key, mapped = element
         layers, edges = map_block(mapped, self.grid, self.layers, self.blended)
         try:
-            if key.tile not in self._cubes:
-                self._cubes[key.tile] = open_map_cube(self.root, key.tile, self.grid)
-            write_core(self._cubes[key.tile], self.grid, key, layers, edges)
+            write_core(self._cube(key.tile), self.grid, key, layers, edges)
         except self._expected as error:
             # What storage refuses is this block's failure; without its seal it is not complete.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write map", error))
             return
         self._written.inc()
         yield key
+
+    def _open(self, tile: TileIndex) -> MapCube:
+        return open_map_cube(self.root, tile, self.grid)

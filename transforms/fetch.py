@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import apache_beam as beam
+import zarr
 from apache_beam.metrics import Metrics
 
 from model.inputs import InputSpec
-from transforms.chips import open_chip_cube, write_chips
+from transforms.chips import OPEN_CUBES, open_chip_cube, write_chips
 from transforms.failures import FAILED, Failure
-from transforms.grid import BlockKey, Grid
+from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.measure import Measured, counted
 from transforms.pixels.chip import Chips
 from transforms.pixels.pairing import PairRule
@@ -90,19 +92,20 @@ class _WriteChips(beam.DoFn):
     inputs: InputSpec
 
     def setup(self):
-        self._cubes = {}
+        self._cube = lru_cache(OPEN_CUBES)(self._open)
         self._written = Metrics.counter("fetch", "blocks written")
         self._expected = storage_errors()
 
     def process(self, element: tuple[BlockKey, Chips]) -> Iterator:
         key, chips = element
         try:
-            if key.tile not in self._cubes:
-                self._cubes[key.tile] = open_chip_cube(self.root, key.tile, self.grid, self.inputs)
-            write_chips(self._cubes[key.tile], self.grid, self.inputs, key, chips)
+            write_chips(self._cube(key.tile), self.grid, self.inputs, key, chips)
         except self._expected as error:
             # What storage refuses is this block's failure; without its seal it is not complete.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write chips", error))
             return
         self._written.inc()
         yield key
+
+    def _open(self, tile: TileIndex) -> zarr.Group:
+        return open_chip_cube(self.root, tile, self.grid, self.inputs)

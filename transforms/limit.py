@@ -9,15 +9,22 @@ from zlib import crc32
 
 import apache_beam as beam
 
+from transforms.grid import BlockKey
 
-def lane(element: Any, lanes: int) -> int:
-    """The lane of an element: equal on every worker and in every run, unlike `hash`."""
-    return crc32(str(element[0]).encode()) % lanes
+
+def lane(element: tuple[BlockKey, Any], lanes: int) -> int:
+    """The lane of an element: equal on every worker and in every run, unlike `hash`.
+
+    The blocks of a tile are dealt out one by one, from a lane that the tile decides: drawn lots
+    would leave some lanes half as long again as others, and a job ends with its longest.
+    """
+    key = element[0]
+    return (crc32(str(key.tile).encode()) + 10 * key.row + key.col) % lanes
 
 
 @dataclass
 class LimitConcurrency(beam.PTransform):
-    """At most `lanes` elements (key, value) are processed at a time downstream.
+    """At most `lanes` elements (BlockKey, value) are processed at a time downstream.
 
     Elements are grouped by lane and a lane is worked through one by one, so that the service,
     not the size of the cluster, sets the pace. The shuffle carries requests, never pixels.

@@ -28,7 +28,7 @@ from transforms.pixels.pairing import Pair, PairRule
 from transforms.pixels.prepare import PixelOptions, Read, optical_pass, sar_pass
 from transforms.plan import PairRequest, pair_requests, plan_document, plan_tile
 from transforms.scene import ImagerySource, Raster, Scene, SourceUnavailable
-from transforms.store import exists, join, read_json, remove, write_json
+from transforms.store import find_json, join, remove, write_json
 
 WINDOWS = 4
 """Blocks of a pair that are looked at, whatever their number: the cost is bounded."""
@@ -136,8 +136,7 @@ def record_url(root: str, tile: TileIndex, name: str) -> str:
 
 def read_record(root: str, tile: TileIndex, name: str) -> dict | None:
     """What was measured of a tile and pair; None where nothing was."""
-    url = record_url(root, tile, name)
-    return read_json(url) if exists(url) else None
+    return find_json(record_url(root, tile, name))
 
 
 def forget_record(root: str, tile: TileIndex, name: str) -> None:

@@ -20,7 +20,7 @@ from transforms.grid import BlockKey, GeoBox, Grid, TileIndex, geographic_bounds
 from transforms.mapcube import ingested_blocks
 from transforms.pixels.pairing import Pair, PairRule, Regime, complete
 from transforms.scene import Bounds, ImagerySource, Scene, SourceUnavailable, overlap, spans
-from transforms.store import exists, join, read_json, write_json
+from transforms.store import find_json, join, read_json, write_json
 
 
 class BlockKeyCoder(coders.Coder):
@@ -201,7 +201,7 @@ def _plain(scene: Scene) -> dict:
 
 def planned_before(root: str, tile: TileIndex) -> dict | None:
     """The tile's plan; None where there is none yet."""
-    return read_plan(root, tile) if exists(plan_url(root, tile)) else None
+    return find_json(plan_url(root, tile))
 
 
 def unfetched(

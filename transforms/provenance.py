@@ -13,6 +13,7 @@ from transforms.measure import read_record, record_name
 from transforms.pixels.pairing import Regime
 from transforms.plan import read_plan
 from transforms.scene import Scene
+from transforms.store import in_parallel
 
 
 class Origin(NamedTuple):
@@ -45,22 +46,27 @@ def _origins(root: str, blocks: Iterable[BlockKey]) -> Iterator[Origin]:
     by_tile: dict[TileIndex, list[BlockKey]] = {}
     for key in blocks:
         by_tile.setdefault(key.tile, []).append(key)
-    for tile, keys in by_tile.items():
-        record = cache(lambda name, tile=tile: read_record(root, tile, name))
-        planned = read_plan(root, tile)
-        for key in keys:
-            plan, name = planned, ""
-            # A record whose pair is not used says what its blocks use instead.
-            while True:
-                ids = plan["blocks"][str(key)]
-                name = record_name(ids["optical"], ids["sar"], after=name)
-                found = record(name)
-                if not found or "instead" not in found:
-                    break
-                plan = found["instead"]
-            known = {plain["id"]: plain for plain in plan["scenes"]}
-            used = tuple(i for names in ids.values() for i in names)
-            yield Origin(used, plan["regimes"][str(key)], known)
+    for origins in in_parallel(lambda of: _origins_in(root, *of), by_tile.items()):
+        yield from origins
+
+
+def _origins_in(root: str, tile: TileIndex, keys: list[BlockKey]) -> list[Origin]:
+    record = cache(lambda name: read_record(root, tile, name))
+    planned, origins = read_plan(root, tile), []
+    for key in keys:
+        plan, name = planned, ""
+        # A record whose pair is not used says what its blocks use instead.
+        while True:
+            ids = plan["blocks"][str(key)]
+            name = record_name(ids["optical"], ids["sar"], after=name)
+            found = record(name)
+            if not found or "instead" not in found:
+                break
+            plan = found["instead"]
+        known = {plain["id"]: plain for plain in plan["scenes"]}
+        used = tuple(i for names in ids.values() for i in names)
+        origins.append(Origin(used, plan["regimes"][str(key)], known))
+    return origins
 
 
 def _scene(plain: dict) -> Scene:

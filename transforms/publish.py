@@ -96,10 +96,10 @@ def outline_of(geobox: GeoBox) -> BaseGeometry:
 def is_due(tile: ProductTile, publication: Publication) -> bool:
     """Whether a tile is to be published: there are map blocks that its item does not know of."""
     blocks = len(blocks_under(tile, publication))
-    url = item_url(publication.root, tile.name)
-    if not store.exists(url):
+    item = store.find_json(item_url(publication.root, tile.name))
+    if item is None:
         return blocks > 0
-    return store.read_json(url)["properties"]["cloudlulc:map_blocks"] != blocks
+    return item["properties"]["cloudlulc:map_blocks"] != blocks
 
 
 def publish_tile(tile: ProductTile, publication: Publication) -> None:
@@ -184,10 +184,12 @@ def collection_document(
 ) -> dict[str, Any] | None:
     """The collection of those tiles that are published; None where none is."""
     root = publication.root
-    done = [tile for tile in tiles if store.exists(item_url(root, tile.name))]
+    items = store.in_parallel(lambda tile: store.exists(item_url(root, tile.name)), tiles)
+    done = [tile for tile, published in zip(tiles, items, strict=True) if published]
     if not done:
         return None
-    blocks = sorted({key for tile in done for key in blocks_under(tile, publication)})
+    shown = store.in_parallel(lambda tile: blocks_under(tile, publication), done)
+    blocks = sorted({key for of_tile in shown for key in of_tile})
     scenes = planned_scenes(root, blocks)
     document = product_collection(root, publication.run, done, scenes)
     vouch_for_items(root, [tile.name for tile in done], document)

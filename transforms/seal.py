@@ -126,6 +126,7 @@ class SealedStore(WrapperStore[Store]):
         self._written: dict[str, Digest] = {}
         self._seals: dict[BlockKey, dict[str, Digest]] = {}
         self._checked: set[str] = set()
+        self._documents: dict[str, Buffer] = {}
 
     def _with_store(self, inner: Store) -> SealedStore:
         return SealedStore(inner, self.cube_url, self.tile, self._block_of)
@@ -155,11 +156,17 @@ class SealedStore(WrapperStore[Store]):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
+        if key in self._documents:
+            return self._documents[key]
         block = self._block(key)
         if block in self._writing:
             return None
         if block is None or key in self._checked:
-            return await super().get(key, prototype, byte_range)
+            found = await super().get(key, prototype, byte_range)
+            if found is not None and key.endswith("zarr.json"):
+                # Once a cube is made they stay, and Zarr asks for an array's at every use of it.
+                self._documents[key] = found
+            return found
         seal = self._seals.get(block) or await asyncio.to_thread(read_seal, self.cube_url, block)
         if seal is None:
             return None

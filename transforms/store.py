@@ -11,13 +11,26 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import zarr
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AT_ONCE = 16
+"""Requests to storage that one process has under way where many do not depend on each other."""
+
+
+def in_parallel(ask: Callable[[T], R], of: Iterable[T]) -> list[R]:
+    """What `ask` answers to each, in order; for what waits for storage, and computes little."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(ask, of))
 
 
 def is_local(url: str) -> bool:
@@ -127,6 +140,14 @@ def read_json(url: str) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{url}: expected a JSON document, {error}; remove the file") from error
+
+
+def find_json(url: str) -> Any | None:
+    """The JSON document at `url`, None where nothing lies there; see `read_json`."""
+    try:
+        return read_json(url)
+    except FileNotFoundError:
+        return None
 
 
 def write_bytes(url: str, data: bytes) -> None:

@@ -231,8 +231,7 @@ def test_pain_44_inference_keeps_no_gradients(weights):
 
 
 def test_pain_48_progress_names_numbers(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
     done = iter(range(1000))
     with progress.progress("ingest", 1000, lambda: next(done)):
         time.sleep(0.3)

@@ -17,9 +17,12 @@ def test_every_element_passes_once_and_unchanged():
 
 
 def test_lanes_are_used_evenly_and_never_exceeded():
-    lanes = Counter(lane((key, None), 8) for key in KEYS)
-    assert set(lanes) == set(range(8))
-    assert max(lanes.values()) <= 3 * min(lanes.values())
+    for number in (8, 16, 40):
+        lanes = Counter(lane((key, None), number) for key in KEYS)
+        assert set(lanes) == set(range(number))
+        assert max(lanes.values()) - min(lanes.values()) <= 1
+    tiles = Counter(lane((BlockKey(33, x, 2, 0, 0), None), 8) for x in range(100))
+    assert set(tiles) == set(range(8))
 
 
 def test_keys_travel_in_13_bytes():

@@ -35,10 +35,11 @@ class FilesSource:
     ):
         self.catalog, self.patience, self.hosts = catalog, patience, hosts
         self._index: _Index | None = None
+        self._checked: set[str] = set()
 
     def __getstate__(self) -> dict:
         # Every process reads the catalogue itself: it may be larger than what a job may carry.
-        return vars(self) | {"_index": None}
+        return vars(self) | {"_index": None, "_checked": set()}
 
     def __repr__(self) -> str:
         return f"FilesSource({self.catalog!r})"
@@ -57,9 +58,11 @@ class FilesSource:
         return read_scene(scene, geobox, bands, patient_attempt(self.patience, scene), ONCE)
 
     def check(self, bounds: Bounds, period: Period) -> None:
-        """Open the headers of all scenes that would be used; see `ImagerySource.check`."""
+        """Open the headers of all scenes that would be used, once; see `ImagerySource.check`."""
         for scene in self.search(bounds, period):
-            self.check_scene(scene)
+            if scene.id not in self._checked:
+                self.check_scene(scene)
+                self._checked.add(scene.id)
 
     def check_scene(self, scene: Scene, bands: tuple[str, ...] | None = None) -> None:
         """Open the headers of a scene's files before work starts; see `headers.check_scene`.

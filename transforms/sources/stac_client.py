@@ -31,6 +31,7 @@ class CatalogClient:
         self.catalog = catalog
         self._io = _PatientIO(catalog.url, patience, timeout)
         self._opened: Client | None = None
+        self._checked: set[str] = set()
 
     def items(self, product: Product, bounds: Bounds, period: Period) -> Iterator[dict]:
         """Items of the product's collections: one search per collection, page by page.
@@ -49,7 +50,7 @@ class CatalogClient:
                 yield from search.items_as_dicts()
 
     def check(self, product: Product) -> None:
-        """Ask for the landing page and the product's collections.
+        """Ask for the landing page and the product's collections, once.
 
         Raises:
           SourceUnavailable: the API is down.
@@ -62,7 +63,7 @@ class CatalogClient:
                 f"{self.catalog.name}: {self.catalog.url} offers no item search; expected the "
                 f"landing page of a STAC API"
             )
-        for collection in product.collections:
+        for collection in sorted(set(product.collections) - self._checked):
             with self._naming(f"collection {collection}"):
                 found = client.get_collection(collection)
             if found is None:
@@ -70,6 +71,7 @@ class CatalogClient:
                     f"{self.catalog.name}: {self.catalog.url} has no collection {collection!r}; "
                     f"correct the configuration"
                 )
+            self._checked.add(collection)
 
     def _client(self) -> Client:
         if self._opened is None:
