@@ -29,8 +29,8 @@ from transforms.mapcube import finished_blocks
 from transforms.plan import plan_url, read_plan
 from transforms.product import collection_url, item_url
 from transforms.provenance import planned_scenes
-from transforms.seal import Damaged, read_seal, seal_url
-from transforms.store import join, remove, write_bytes, write_json
+from transforms.seal import Damaged, read_seal, seal_url, seals_url
+from transforms.store import exists, join, list_files, remove, write_bytes, write_json
 
 SHOWN = 20
 """Defects that are printed; audit.json has all."""
@@ -39,7 +39,8 @@ SHOWN = 20
 def audit(run: RunConfig) -> list[Defect]:
     """Every defect of a run: of its plans, chip cubes, map cubes and product, in this order.
 
-    A tile without chips whose maps are complete was cleaned (`launch.clean`): no chips are missed.
+    In a run that was cleaned (`launch.clean`), chips are missed only of blocks without a map;
+    blocks that were made anew since are looked at as in any run.
     """
     defects = []
     expected = {}
@@ -47,13 +48,21 @@ def audit(run: RunConfig) -> list[Defect]:
         expected[tile], found = _planned(run, tile)
         defects += found
     plans_hold = not defects
+    cleaned = exists(launch.cleaned_url(run.out))
     for tile, cube in chip_cubes(run).items():
-        mapped = finished_blocks(run.out, tile, run.grid)
-        if finished_chips(run.out, tile, run.grid) or not expected[tile] <= mapped:
-            defects += audit_cube(cube, expected[tile])
+        due = expected[tile]
+        if cleaned:
+            mapped = finished_blocks(run.out, tile, run.grid)
+            due = due - (mapped - finished_chips(run.out, tile, run.grid))
+        if due or not cleaned or _has_files(cube):
+            defects += audit_cube(cube, due)
     for tile, cube in map_cubes(run).items():
         defects += audit_cube(cube, expected[tile])
     return defects + audit_product(run.product_tiles(), run.publication(), plans_hold)
+
+
+def _has_files(cube: Cube) -> bool:
+    return bool(list_files(cube.url) or list_files(seals_url(cube.url)))
 
 
 def chip_cubes(run: RunConfig) -> dict[TileIndex, Cube]:
@@ -139,8 +148,8 @@ def repair(
     for defect in defects:
         if defect.kind == SURPLUS or defect.rest == "plan":
             remove(join(run.out, defect.file))
-    before = {}
-    for rest, cubes in (("chips", chip_cubes(run)), ("maps", map_cubes(run))):
+    before, chips, maps = {}, chip_cubes(run), map_cubes(run)
+    for rest, cubes in (("chips", chips), ("maps", maps)):
         named = {d.key for d in defects if d.rest == rest and d.kind != SURPLUS}
         if "metadata" in named:
             _restore(cubes.values(), {d.file for d in defects if d.rest == rest})
@@ -149,6 +158,9 @@ def repair(
         before[rest] = {key: _seal(cubes[key.tile], key) for key in damaged}
         for key in damaged:
             remove(seal_url(cubes[key.tile].url, key))
+    for key in before["maps"]:
+        if _seal(chips[key.tile], key) is None:  # its chips were cleaned away
+            before["chips"].setdefault(key, None)
     for name in {d.key for d in defects if d.rest == "product" and d.kind != SURPLUS}:
         remove(collection_url(run.out) if name == "collection" else item_url(run.out, name))
     launch.start(run)
@@ -156,12 +168,12 @@ def repair(
         execute("ingest", run)
     execute("ingest", replace(run, only=frozenset(before["chips"])))
     # Maps of chips that came out otherwise are made anew, as are tiles of such maps.
-    for key in _changed(before["chips"], chip_cubes(run)):
-        cube = map_cubes(run)[key.tile]
+    for key in _changed(before["chips"], chips):
+        cube = maps[key.tile]
         before["maps"].setdefault(key, _seal(cube, key))
         remove(seal_url(cube.url, key))
     execute("classify", run)
-    unpublish(run, _changed(before["maps"], map_cubes(run)))
+    unpublish(run, _changed(before["maps"], maps))
     execute("mosaic", run)
 
 

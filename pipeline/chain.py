@@ -63,25 +63,35 @@ def start_jobs(
       break_lock: take the folder over from a run that shows no sign of life.
     """
     check_services(beam_options(beam_args))
-    changes = _changes(run) if refresh else Changes()
+    changes = searched_again(run) if refresh else Changes()
     source = checked_source(run, anew=bool(changes.blocks))
     if launch.is_finished(run) and not changes.blocks:
         # Nothing is written: neither a lock is needed, nor a folder that can be written to.
         return in_order(run, jobs, partial(launch.nothing_to_do, run=run))
     with locked(run.out, run.id, break_lock):
-        if changes.blocks:
-            say(f"run {run.id}: {changes}; they are made anew, see {write_changes(run, changes)}")
-            forget(run, changes.blocks)
+        take_back(run, changes)
         launch.start(run)
         say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
         return _execute_here(run, jobs, source, beam_args)
 
 
-def _changes(run: RunConfig) -> Changes:
+def searched_again(run: RunConfig) -> Changes:
+    """What a search of today finds otherwise than the run's plan says.
+
+    Raises:
+      ValueError: the catalogue cannot be read.
+    """
     try:
         return new_since(run, open_source(run.source))
     except SourceUnavailable as error:
         raise ValueError(str(error)) from error
+
+
+def take_back(run: RunConfig, changes: Changes) -> None:
+    """Take back the blocks that changed, so that the jobs make them anew; says which."""
+    if changes.blocks:
+        say(f"run {run.id}: {changes}; they are made anew, see {write_changes(run, changes)}")
+        forget(run, changes.blocks)
 
 
 def _execute_here(

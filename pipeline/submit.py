@@ -11,17 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import (
-    GoogleCloudOptions,
-    PipelineOptions,
-    TestOptions,
-)
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
-from apache_beam.runners.dataflow.internal import apiclient
 from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
 from apache_beam.transforms.resources import parse_resource_hints
 from google.api_core.exceptions import AlreadyExists
-from google.protobuf.json_format import MessageToDict
 
 from pipeline import flex, jobs, launch
 from pipeline.canary import verdict_url
@@ -163,50 +157,6 @@ class _HintNetwork(PipelineVisitor):
             self._hint(part)
 
 
-def preview(run: RunConfig, source: ImagerySource, jobs: tuple[str, ...], how: Submission) -> dict:
-    """What submitting the jobs would do; nothing is sent, staged or written.
-
-    What is left of a job is null where an earlier job decides it.
-    """
-    run = replace(run, checkpoint=shared_checkpoint(run))
-    left = {job: launch.left(run, job) for job in launch.JOBS}
-    open_before = {job: any(left[j] for j in launch.JOBS[:i]) for i, job in enumerate(launch.JOBS)}
-    return {
-        "run": run.id,
-        "out": run.out,
-        "checkpoint": run.checkpoint,
-        "jobs": [
-            {
-                "job": job,
-                "left": None if open_before[job] else left[job],
-                "request": request(job, run, source, how),
-            }
-            for job in jobs
-        ],
-    }
-
-
-def request(job: str, run: RunConfig, source: ImagerySource, how: Submission) -> dict:
-    """What would be sent to Dataflow for a job."""
-    if how.template:
-        return launch_request(job, run, how)
-    options = how.options(job, run)
-    options.view_as(TestOptions).dry_run = True
-    result = build(job, run, source, options, how.cloud.hint()).run()
-    described = result.job
-    options = described.options  # a copy, completed by the runner
-    options.view_as(TestOptions).dry_run = False
-    staged = options.view_as(GoogleCloudOptions).staging_location
-    described.proto.environment = apiclient.Environment(
-        packages=[Path(how.package).name] if how.package else [],
-        options=options,
-        environment_version="8",
-        proto_pipeline_staged_url=join(staged, "pipeline.pb"),
-        proto_pipeline=described.proto_pipeline,
-    ).proto
-    return MessageToDict(described.proto._pb)
-
-
 def launch_request(job: str, run: RunConfig, how: Submission) -> dict:
     """The LaunchFlexTemplateParameter that starts a job from its template."""
     return {
@@ -215,6 +165,18 @@ def launch_request(job: str, run: RunConfig, how: Submission) -> dict:
         "parameters": flex.parameters(job, run, how.cloud),
         "environment": flex.environment(job, run, how.cloud),
     }
+
+
+def require_idle(run: RunConfig, service: DataflowService) -> None:
+    """Raise ValueError where a job of the run is at work: it would write what is taken back."""
+    for job in launch.JOBS:
+        name = job_name(job, run)
+        job_id = service.active(name)
+        if job_id:
+            raise ValueError(
+                f"refresh: {name} is running, and would write blocks that are taken back; wait for "
+                f"it (submit without --refresh) or cancel it first; see {service.link(job_id)}"
+            )
 
 
 def start(

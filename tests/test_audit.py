@@ -217,9 +217,11 @@ def test_a_refusal_of_the_bucket_is_a_dead_letter_too(run, monkeypatch):
     key = sorted(run.blocks())[0]
     step = classify._ReadChips(run.out, run.grid, run.inputs)
     step.setup()
+    step.start_bundle()
     monkeypatch.setattr(classify, "read_chips", refused)
-    (failed,) = step.process(key)
-    assert failed.tag == FAILED and "HttpError: backend error" in failed.value.error
+    assert list(step.process(key)) == []
+    (failed,) = step.finish_bundle()
+    assert failed.tag == FAILED and "HttpError: backend error" in failed.value.value.error
 
 
 def test_values_that_no_writer_may_write_are_found(run):
@@ -233,6 +235,27 @@ def test_values_that_no_writer_may_write_are_found(run):
     (defect,) = audit.audit(run)
     assert (defect.kind, defect.key) == ("corrupt", str(key))
     assert "holds 101, expected 0 to 100 or 255" in defect.detail
+
+
+def test_chips_that_were_cleaned_away_are_not_missed_and_those_made_since_are_looked_at(run, loop):
+    assert main(["clean", run.out]) == 0
+    assert audit.audit(run) == []
+    key = sorted(run.blocks())[0]
+    truncated(*two_files(run, "maps"))
+    assert [(d.rest, d.key) for d in audit.audit(run)] == [("maps", str(key))]
+    assert main(["audit", run.out, "--repair", "--threads=1"]) == 0
+    assert len(list(Path(run.out).glob("chips/*/r*.json"))) == 1, "the others were made anew, too"
+    kept = {name: data for name, data in loop[1].items() if not name.startswith("chips/")}
+    after = {n: data for n, data in content(Path(run.out)).items() if not n.startswith("chips/")}
+    assert differing(after, kept) == ["audit.json", "cleaned.json"]
+    flipped(*two_files(run, "chips"))
+    assert [(d.rest, d.key) for d in audit.audit(run)] == [("chips", str(key))]
+
+
+def test_chips_that_nobody_cleaned_away_are_missed(run):
+    shutil.rmtree(Path(run.out, "chips"))
+    found = {d.key for d in audit.audit(run) if (d.rest, d.kind) == ("chips", "missing")}
+    assert found == {"metadata", *map(str, run.blocks())}
 
 
 def test_an_unfinished_run_is_incomplete(run):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import EXIT_FAILED, EXIT_OK
-from pipeline.options import JOBS, add_gpu_options, add_lock_option, add_run_options
+from pipeline.options import JOBS, add_gpu_options, add_recovery_options, add_run_options
 
 DESCRIPTION = """\
 Run the jobs on Google Cloud Dataflow, one after the other, and wait for them.
@@ -22,7 +22,7 @@ A job that has nothing left to do is not started; one that is running is waited 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jobs", nargs="+", choices=JOBS, metavar="JOB", help=", ".join(JOBS))
     add_run_options(parser)
-    add_lock_option(parser)
+    add_recovery_options(parser)
     place = parser.add_argument_group("where Dataflow runs it")
     place.add_argument("--gcp-project", required=True, help="project of Google Cloud")
     place.add_argument("--gcp-region", required=True, help="region of Google Cloud: europe-west4")
@@ -58,10 +58,12 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     from pipeline import dataflow, launch, report
     from pipeline import submit as submission
     from pipeline.arguments import run_from
-    from pipeline.chain import checked_source, in_order
+    from pipeline.chain import checked_source, in_order, searched_again, take_back
     from pipeline.dataflow_service import FAILURES, DataflowService
+    from pipeline.dry_run import preview
     from pipeline.lock import locked
     from pipeline.progress import say
+    from pipeline.refresh import Changes
 
     jobs = tuple(job for job in launch.JOBS if job in args.jobs or "run" in args.jobs)
     if args.detach and len(jobs) > 1:
@@ -72,7 +74,8 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     cloud = dataflow.cloud_from(args)
     run = replace(run_from(args), device="cpu")  # the machine that submits needs no GPU
     submission.check_reachable(run)
-    source = checked_source(run)
+    changes = searched_again(run) if args.refresh else Changes()
+    source = checked_source(run, anew=bool(changes.blocks))
     run = replace(run, device="cuda" if cloud.gpu else "cpu")
     with tempfile.TemporaryDirectory(prefix="cloudlulc-") as folder:
         sdist = None
@@ -82,15 +85,18 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         how = submission.Submission(cloud, beam_args, sdist, args.template)
         options = [how.options(job, run) for job in jobs]
         if args.dry_run:
-            print(json.dumps(submission.preview(run, source, jobs, how), indent=2))
+            print(json.dumps(preview(run, source, jobs, how, changes), indent=2))
             return EXIT_OK
         # The lock is the submitter's: a job that is left to itself (--detach) has none.
         with locked(run.out, run.id, args.break_lock):
-            run = submission.share_checkpoint(run)
-            launch.start(run)
-            say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
             service = DataflowService(options[0])
             try:
+                if changes.blocks:
+                    submission.require_idle(run, service)
+                    take_back(run, changes)
+                run = submission.share_checkpoint(run)
+                launch.start(run)
+                say(f"run {run.id}: {run.region.name}, {run.target}, {run.source} -> {run.out}")
                 if args.detach:
                     if launch.left(run, jobs[0]):
                         submission.start(jobs[0], run, source, how, service, say)

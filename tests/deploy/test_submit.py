@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,14 @@ from google.cloud.dataflow_v1beta3 import JobType, WorkerIPAddressConfiguration
 from planet import micro_checkpoint
 from test_promises import REPORTS
 
+from pipeline import chain
 from pipeline.cli import main
 from pipeline.config import file_digest
 from tests.servers.google_auth import ACCOUNT, TOKEN
 from transforms.classify import load_checkpoint
+from transforms.period import Period
+from transforms.scene import SENTINEL2
+from transforms.sources.synthetic import SyntheticSource
 
 IMAGE = "europe-west4-docker.pkg.dev/p/cloudlulc/cpu:1"
 ACCELERATOR = "beam:resources:accelerator:v1"
@@ -202,6 +208,70 @@ def test_a_half_finished_run_starts_only_what_is_missing(
     started = [name.split("-")[1] for name in dataflow.names()[before:]]
     assert started == ["classify", "mosaic"]
     assert compared(objects(storage, copied)) == compared(objects(storage, finished))
+
+
+@dataclass(frozen=True)
+class LateInTheEast(SyntheticSource):
+    """The synthetic planet; the optical scenes of one day came late to one of two zones."""
+
+    late: date = date.min
+
+    def search(self, bounds, period):
+        found = super().search(bounds, period)
+        east = (bounds[0] + bounds[2]) / 2 > 6
+        return [s for s in found if not (east and s.sensor == SENTINEL2 and s.day == self.late)]
+
+
+def test_late_scenes_of_a_submitted_run_are_let_in_by_refresh(
+    submit, dataflow, storage, weights, tmp_path, monkeypatch, capsys
+):
+    out, target = "gs://bucket/late", date(2024, 6, 15)
+    options = ["--region=5.999,50.001,6.001,50.003", f"--date={target}", "--layers=lulc"]
+    options += [f"--checkpoint={weights}", "--source=synthetic:seed=3,cloud=0.4", "--threads=1"]
+    options += ["--chip-size=96", "--halo=16"]
+    planet = SyntheticSource(seed=3, cloud=0.4)
+    scenes = planet.search((5, 50, 7, 51), Period.around(target, 10, 10))
+    nearest = min(abs(s.day - target) for s in scenes if s.sensor == SENTINEL2)
+    days = {s.day for s in scenes if s.sensor == SENTINEL2 and abs(s.day - target) == nearest}
+    early = LateInTheEast(seed=3, cloud=0.4, late=min(days))
+    quick = "--setup-file=none"
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "open_source", lambda _: early)
+        assert main(["run", f"--out={tmp_path / 'early'}", *options]) == 0
+    storage.put(f"{tmp_path / 'early'}/", out, recursive=True)
+    before = len(dataflow.jobs)
+    assert submit("run", f"--out={out}", quick) == 0, "the run keeps to its plan"
+    assert len(dataflow.jobs) == before
+
+    stored, sealed = storage.find(out), seals(storage, f"{out}/chips")
+    assert len(sealed) == 2, "one block in each zone"
+    (west,) = (name for name in sealed if "31N" in name)
+    generation = storage.info(west)["generation"]
+    capsys.readouterr()
+    assert submit("ingest", f"--out={out}", "--refresh", "--dry-run", quick) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [job["left"] for job in shown["jobs"]] == [None]
+    (block,) = shown["refresh"]["blocks"]
+    assert block.startswith("32N") and shown["refresh"]["late"]
+    assert storage.find(out) == stored
+
+    name = shown["jobs"][0]["request"]["name"].replace("ingest", "classify")
+    _, running = dataflow.create({"name": name}, hold=True)
+    assert submit("run", f"--out={out}", "--refresh", quick) == 2
+    assert f"{name} is running" in capsys.readouterr().err
+    assert storage.find(out) == stored
+    running["currentState"] = "JOB_STATE_CANCELLED"
+
+    before = len(dataflow.jobs)
+    assert submit("run", f"--out={out}", "--refresh", quick) == 0
+    started = [name.split("-")[1] for name in dataflow.names()[before:]]
+    assert started == ["ingest", "classify", "mosaic"]
+    assert json.loads(storage.cat_file(f"{out}/refresh.json"))["blocks"] == [block]
+    assert storage.info(west)["generation"] == generation, "its scenes are what they were"
+    assert main(["run", f"--out={tmp_path / 'once'}", *options]) == 0
+    cloud = compared(objects(storage, out))
+    del cloud["refresh.json"]
+    assert cloud == compared(files(tmp_path / "once"))
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ class DataflowStandIn:
         """Of the jobs, in the order in which they came."""
         return [job["name"] for job in self.jobs.values()]
 
-    def create(self, body: dict) -> tuple[int, dict]:
+    def create(self, body: dict, hold: bool = False) -> tuple[int, dict]:
         active = [j for j in self.jobs.values() if j["currentState"] == "JOB_STATE_RUNNING"]
         if any(job["name"] == body["name"] for job in active):
             return 409, _error(409, "ALREADY_EXISTS", f"{body['name']} is running")
@@ -75,7 +75,7 @@ class DataflowStandIn:
         if "environment" in job:
             url = job["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
             self.graphs[job["name"]] = read_graph(self.read(url))
-        if not self.hold:
+        if not (hold or self.hold):
             thread = threading.Thread(target=self.finish, args=(job["id"],), daemon=True)
             self._threads.append(thread)
             thread.start()
