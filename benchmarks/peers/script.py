@@ -26,10 +26,10 @@ import torch
 import torch.nn.functional as F
 from rasterio import Affine
 from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
+from rasterio.windows import Window, bounds
 
 from model import checkpoint
+from model.inputs import InputSpec
 
 CHIP, HALO, PIXEL = 512, 32, 10.0  # px, px a side, m
 CORE = CHIP - 2 * HALO
@@ -40,38 +40,51 @@ Chip = tuple[Window, torch.Tensor, torch.Tensor]
 
 
 class Scene:
-    """All bands of both sensors on one grid of 10 m, opened once."""
+    """All bands of both sensors, opened once; windows count in px of 10 m.
 
-    def __init__(self, folder: Path, loaded: checkpoint.Checkpoint, grid: dict, stack: ExitStack):
-        self.optical, self.sar = loaded.inputs.optical, loaded.inputs.sar
+    Bands of 20 and 60 m are sampled by GDAL while it reads, which takes a third of what a
+    `WarpedVRT` takes; the area and its halo have to lie inside the scene, in the scene's CRS.
+    """
+
+    def __init__(self, folder: Path, inputs: InputSpec, transform: Affine, stack: ExitStack):
+        self.inputs, self.transform = inputs, transform
         self.bands = {}
-        for name in (*self.optical.names, *self.sar.names):
+        for name in (*inputs.optical.names, *inputs.sar.names):
             (path,) = folder.glob(f"*_{name}.tif")
-            file = stack.enter_context(rasterio.open(path))
-            self.bands[name] = stack.enter_context(
-                WarpedVRT(file, resampling=Resampling.bilinear, **grid)
-            )
+            self.bands[name] = stack.enter_context(rasterio.open(path))
 
     def read(self, window: Window) -> tuple[torch.Tensor, torch.Tensor]:
         """(1, 12, y, x) and (1, 2, y, x) float32 as the network takes them."""
-        side = int(window.height), int(window.width)
-        optical = np.empty((1, len(self.optical.names), *side), np.float32)
-        sar = np.empty((1, len(self.sar.names), *side), np.float32)
-        for plane, name in zip(optical[0], self.optical.names, strict=True):
-            stored = self.bands[name].read(1, window=window)
+        optical, sar = (
+            np.empty((1, len(spec.names), CHIP, CHIP), np.float32)
+            for spec in (self.inputs.optical, self.inputs.sar)
+        )
+        where = bounds(window, self.transform)
+        for plane, name in zip(optical[0], self.inputs.optical.names, strict=True):
+            stored = self._band(name, where)
             plane[:] = np.where(stored == 0, 0, np.maximum(stored.astype(np.int32) - BOA_OFFSET, 1))
-        for plane, name in zip(sar[0], self.sar.names, strict=True):
-            decibel = self.bands[name].read(1, window=window)
-            plane[:] = np.where(np.isnan(decibel), self.sar.nodata, np.rint(decibel * 100))
+        for plane, name in zip(sar[0], self.inputs.sar.names, strict=True):
+            decibel = self._band(name, where)
+            nodata = self.inputs.sar.nodata
+            plane[:] = np.where(np.isnan(decibel), nodata, np.rint(decibel * 100))
         return torch.from_numpy(optical), torch.from_numpy(sar)
+
+    def _band(self, name: str, where: tuple[float, float, float, float]) -> np.ndarray:
+        file = self.bands[name]
+        return file.read(
+            1,
+            window=file.window(*where),
+            out_shape=(CHIP, CHIP),
+            resampling=Resampling.bilinear,
+        )
 
 
 def chips(scene: Scene, width: int, height: int) -> Iterator[Chip]:
     """Windows with what they show, one read ahead."""
     windows = [
         Window(col, row, CHIP, CHIP)
-        for row in range(0, height - 2 * HALO, CORE)
-        for col in range(0, width - 2 * HALO, CORE)
+        for row in range(0, height, CORE)
+        for col in range(0, width, CORE)
     ]
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(scene.read, windows[0])
@@ -115,12 +128,6 @@ def main() -> None:
     network = loaded.network().to(memory_format=torch.channels_last)
     left, bottom, right, top = args.bounds
     width, height = round((right - left) / PIXEL), round((top - bottom) / PIXEL)
-    around = {
-        "crs": f"EPSG:{args.epsg}",
-        "transform": Affine(PIXEL, 0, left - HALO * PIXEL, 0, -PIXEL, top + HALO * PIXEL),
-        "width": width + 2 * HALO,
-        "height": height + 2 * HALO,
-    }
     profile = {
         "driver": "GTiff",
         "dtype": "uint8",
@@ -135,12 +142,14 @@ def main() -> None:
     }
     plain = {name: args.out / f"{name}.plain.tif" for name in LAYERS}
     with ExitStack() as stack:
-        scene = Scene(args.scenes, loaded, around, stack)
+        halo = HALO * PIXEL
+        around = Affine(PIXEL, 0, left - halo, 0, -PIXEL, top + halo)
+        scene = Scene(args.scenes, loaded.inputs, around, stack)
         files = [
             stack.enter_context(rasterio.open(path, "w", nodata=nodata, **profile))
             for path, nodata in zip(plain.values(), (0, 255, 255), strict=True)
         ]
-        for window, optical, sar in chips(scene, around["width"], around["height"]):
+        for window, optical, sar in chips(scene, width, height):
             # The window's place in the map: the halo around the whole was read, too.
             rows, cols = (min(CORE, n - int(at)) for n, at in
                           ((height, window.row_off), (width, window.col_off)))  # fmt: skip
