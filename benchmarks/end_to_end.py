@@ -186,14 +186,17 @@ def report(sizes: list[Size], about: dict) -> None:
             figures = {k: round(v, 3) for k, v in found._asdict().items()} | {"mpx": largest.mpx}
             if len(sizes) > 1:
                 net = _per_mpx(sizes, ours) / _per_mpx(sizes, peer)
-                figures |= {"per further Mpx": round(net, 3)}
+                figures |= {"per further Mpx": round(net, 3), "even from Mpx": None}
+                if net < 1:
+                    starts = _start(sizes, ours) - _start(sizes, peer)
+                    even = starts / (_per_mpx(sizes, peer) - _per_mpx(sizes, ours))
+                    figures["even from Mpx"] = round(max(even, 0.0), 1)
             target = f"at most {most:.2f} of the {peer}'s seconds"
             print_line(f"{ours} / {peer}", figures, about, target, found.median <= most)
     if len(sizes) > 1:
         for row in rows:
-            slope = _per_mpx(sizes, row["way"])
-            row["s per further Mpx"] = slope
-            row["start, s"] = median(largest.seconds[row["way"]]) - slope * largest.mpx
+            row["s per further Mpx"] = _per_mpx(sizes, row["way"])
+            row["start, s"] = _start(sizes, row["way"])
     print_table(rows)
     if TOOLKIT not in largest.seconds:
         print("The toolkit was not run: --toolkit-python is missing.")
@@ -204,6 +207,11 @@ def _per_mpx(sizes: list[Size], name: str) -> float:
     small, large = sizes[0], sizes[-1]
     more = median(large.seconds[name]) - median(small.seconds[name])
     return more / (large.mpx - small.mpx)
+
+
+def _start(sizes: list[Size], name: str) -> float:
+    """Seconds that an area of nothing would take, by the same line."""
+    return median(sizes[-1].seconds[name]) - _per_mpx(sizes, name) * sizes[-1].mpx
 
 
 def main() -> None:
