@@ -17,7 +17,10 @@ lint: $(READY)
 # PyPI does not tell about fails, too.
 audit: $(READY)
 	@$(BIN)/uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip \
-	  --requirement requirements.lock
+	  --requirement requirements.lock || { echo "make audit: FAILED. Above stand the vulnerable \
+	versions: raise their pins. Or an ERROR: then the pins were NOT audited. 'not found on PyPI' and \
+	connection errors mean that https://pypi.org itself was not reached (mirrors of packages know no \
+	vulnerabilities): run it where it is."; exit 1; } >&2
 
 clean:
 	rm -rf .venv out

@@ -146,7 +146,7 @@ def find_json(url: str) -> Any | None:
     """The JSON document at `url`, None where nothing lies there; see `read_json`."""
     try:
         return read_json(url)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter below what is a file
         return None
 
 
