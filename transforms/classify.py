@@ -19,6 +19,7 @@ from model import checkpoint
 from model.inputs import InputSpec
 from model.legend import LULC6
 from model.predict import Prediction, Predictor
+from transforms.beside import Beside, at_the_end
 from transforms.blend import blend_chips, core_of, cut_edges, is_blended
 from transforms.chips import OPEN_CUBES, finished_chips, open_chip_cube, read_chips
 from transforms.failures import FAILED, Failure
@@ -232,6 +233,8 @@ def _failed_batch(dead: tuple[Any, tuple]) -> list[Failure]:
 
 @dataclass
 class _ReadChips(beam.DoFn):
+    """Reads the next block while the network works on the one before."""
+
     root: str
     grid: Grid
     inputs: InputSpec
@@ -240,14 +243,21 @@ class _ReadChips(beam.DoFn):
         self._cube = lru_cache(OPEN_CUBES)(self._open)
         self._expected = (*storage_errors(), ValueError, RuntimeError)
 
+    def start_bundle(self):
+        self._beside = Beside()
+
     def process(self, key: BlockKey) -> Iterator:
+        yield from self._beside.do(self._read, key)
+
+    def finish_bundle(self) -> Iterator:
+        yield from map(at_the_end, self._beside.rest())
+
+    def _read(self, key: BlockKey) -> tuple[BlockKey, Chips] | beam.pvalue.TaggedOutput:
         try:
-            chips = read_chips(self._cube(key.tile), self.grid, key)
+            return key, read_chips(self._cube(key.tile), self.grid, key)
         except self._expected as error:
             # A torn or foreign shard is one block's failure; the rest of the tile goes on.
-            yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "read chips", error))
-            return
-        yield key, chips
+            return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "read chips", error))
 
     def _open(self, tile: TileIndex) -> zarr.Group:
         return open_chip_cube(self.root, tile, self.grid, self.inputs)
@@ -255,6 +265,8 @@ class _ReadChips(beam.DoFn):
 
 @dataclass
 class _WriteCores(beam.DoFn):
+    """Writes a block while the network works on the next."""
+
     root: str
     grid: Grid
     layers: tuple[str, ...]
@@ -265,17 +277,29 @@ class _WriteCores(beam.DoFn):
         self._written = Metrics.counter("classify", "blocks written")
         self._expected = storage_errors()
 
+    def start_bundle(self):
+        self._beside = Beside()
+
     def process(self, element: tuple[BlockKey, Mapped]) -> Iterator:
-        key, mapped = element
+        yield from map(self._counted, self._beside.do(self._write, *element))
+
+    def finish_bundle(self) -> Iterator:
+        yield from map(at_the_end, map(self._counted, self._beside.rest()))
+
+    def _write(self, key: BlockKey, mapped: Mapped) -> BlockKey | beam.pvalue.TaggedOutput:
         layers, edges = map_block(mapped, self.grid, self.layers, self.blended)
         try:
             write_core(self._cube(key.tile), self.grid, key, layers, edges)
         except self._expected as error:
             # What storage refuses is this block's failure; without its seal it is not complete.
-            yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write map", error))
-            return
-        self._written.inc()
-        yield key
+            return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write map", error))
+        return key
+
+    def _counted(self, result: BlockKey | beam.pvalue.TaggedOutput):
+        # On the bundle's own thread, the only one where Beam counts.
+        if isinstance(result, BlockKey):
+            self._written.inc()
+        return result
 
     def _open(self, tile: TileIndex) -> MapCube:
         return open_map_cube(self.root, tile, self.grid)

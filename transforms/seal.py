@@ -45,7 +45,7 @@ class Digest(NamedTuple):
     sha256: str  # hex
 
     @classmethod
-    def of(cls, data: bytes) -> Digest:
+    def of(cls, data: bytes | memoryview) -> Digest:
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -149,7 +149,7 @@ class SealedStore(WrapperStore[Store]):
 
     async def set(self, key: str, value: Buffer) -> None:
         if self._block(key):
-            self._written[key] = Digest.of(value.to_bytes())
+            self._written[key] = Digest.of(_view(value))
             self._checked.discard(key)
         await super().set(key, value)
 
@@ -173,7 +173,7 @@ class SealedStore(WrapperStore[Store]):
         self._seals[block] = seal
         # Whole, once: what is read later of the same shard may be a part.
         whole = await super().get(key, prototype)
-        check(store.join(self.cube_url, key), seal.get(key), whole and whole.to_bytes())
+        check(store.join(self.cube_url, key), seal.get(key), whole and _view(whole))
         self._checked.add(key)
         return _part(whole, byte_range)
 
@@ -190,7 +190,7 @@ class SealedStore(WrapperStore[Store]):
         return place and BlockKey(self.tile.zone, self.tile.x, self.tile.y, *place)
 
 
-def check(url: str, sealed: Digest | None, data: bytes | None) -> None:
+def check(url: str, sealed: Digest | None, data: bytes | memoryview | None) -> None:
     """Raise Damaged where the bytes of a shard, None where there are none, are not the sealed."""
     if sealed is None:
         raise Damaged(url, "corrupt", "its block's seal does not name it")
@@ -203,6 +203,11 @@ def check(url: str, sealed: Digest | None, data: bytes | None) -> None:
     if found != sealed.sha256:
         detail = f"has SHA-256 {found[:12]}..., {sealed.sha256[:12]}... was sealed"
         raise Damaged(url, "corrupt", detail)
+
+
+def _view(data: Buffer) -> memoryview:
+    """The bytes of a buffer, which are not copied."""
+    return memoryview(data.as_numpy_array())
 
 
 def _part(data: Buffer, byte_range: ByteRequest | None) -> Buffer:
