@@ -28,7 +28,7 @@ from transforms.pixels.cloudmask import check_cloud_mask
 from transforms.product import collection_url, item_url
 from transforms.publish import publish_collection
 from transforms.scene import ImagerySource
-from transforms.store import exists, in_parallel, join, remove, write_json
+from transforms.store import exists, in_parallel, join, remove, remove_partial, write_json
 
 JOBS = ("ingest", "classify", "mosaic")
 
@@ -104,9 +104,13 @@ def _check_moved(run: RunConfig, source: ImagerySource, anew: bool) -> None:
 
 
 def start(run: RunConfig) -> None:
-    """Write `run.json` and the cubes' metadata, so that workers only ever write shards."""
+    """Write `run.json` and the cubes' metadata, so that workers only ever write shards.
+
+    What an earlier attempt left half written when it was killed goes first.
+    """
     if is_finished(run):
         return
+    remove_partial(run.out)
     write_run(run)
     in_parallel(partial(_create_cubes, run), run.tiles())
 

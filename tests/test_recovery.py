@@ -89,7 +89,7 @@ def test_a_plan_without_scenes_is_searched_again_by_refresh_alone(make_run, tmp_
     assert execute(run, Catalogue(seed=3))[0].done == len(changes.blocks)
 
 
-def test_a_resumed_run_keeps_to_its_plan_though_scenes_came_late(make_run, tmp_path):
+def test_a_resumed_run_keeps_to_its_plan_and_sweeps_what_was_half_written(make_run, tmp_path):
     source = Catalogue(seed=3, cloud=0.4)
     run = make_run(tmp_path / "run")
     period = run.rule.period
@@ -101,6 +101,12 @@ def test_a_resumed_run_keeps_to_its_plan_though_scenes_came_late(make_run, tmp_p
     key = sorted(run.blocks())[0]
     for seal in Path(run.out).glob(f"*/{key.tile.path}/r{key.row:02d}c{key.col:02d}.json"):
         seal.unlink()
+    # What a kill in the midst of two writes leaves: Zarr's file, and our folder with a file.
+    litter = Path(run.out, "chips", f"{key.tile.path}.zarr", "sar", f"zarr.{'0a' * 16}.partial")
+    litter.write_bytes(b"{")
+    folder = Path(run.out, "chips", key.tile.path, f".r00c00.json.{'0b' * 16}.partial")
+    folder.mkdir()
+    (folder / "r00c00.json").write_bytes(b"{")
     assert execute(run, source)[0].done == 1
     assert differing(content(Path(run.out)), before) == []
     assert new_since(run, source).blocks

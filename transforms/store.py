@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -31,6 +32,10 @@ def in_parallel(ask: Callable[[T], R], of: Iterable[T]) -> list[R]:
     """What `ask` answers to each, in order; for what waits for storage, and computes little."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(ask, of))
+
+
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
+"""How what is being written is called, by us and by Zarr's local store."""
 
 
 def is_local(url: str) -> bool:
@@ -180,7 +185,8 @@ def create_json(url: str, document: Any) -> bool:
     if is_local(url):
         target = local_path(url)
         target.parent.mkdir(parents=True, exist_ok=True)
-        whole = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
+        # Not `.partial`: who has won sweeps those away, and rivals may still be at it.
+        whole = target.parent / f".{target.name}.{uuid.uuid4().hex}.claim"
         whole.write_bytes(data)
         try:
             os.link(whole, target)
@@ -229,6 +235,21 @@ def remove(url: str) -> None:
         fs.rm(path, recursive=True)
 
 
+def remove_partial(url: str) -> None:
+    """Remove what writers that were killed left half written below a local folder.
+
+    Nobody may be writing there. Under gs:// nothing is ever half written.
+    """
+    if not is_local(url):
+        return
+    for folder, below, names in os.walk(local_path(url)):
+        for name in filter(_PARTIAL.search, names):
+            os.unlink(os.path.join(folder, name))
+        for name in filter(_PARTIAL.search, below):
+            shutil.rmtree(os.path.join(folder, name))
+        below[:] = [name for name in below if not _PARTIAL.search(name)]
+
+
 @contextmanager
 def publishing(url: str) -> Iterator[Path]:
     """A local path to write to; what lies there at the end appears at `url` at once.
@@ -269,28 +290,51 @@ class ArraySpec(NamedTuple):
     attributes: dict[str, Any]
 
 
-def create_cube(url: str, arrays: dict[str, ArraySpec], attributes: dict[str, Any]) -> None:
+def create_cube(
+    url: str,
+    arrays: dict[str, ArraySpec],
+    attributes: dict[str, Any],
+    fill: Callable[[zarr.Group], None] | None = None,
+) -> None:
     """Create a Zarr v3 group and its arrays, metadata only; what exists and agrees is kept.
 
     Args:
       url: of the group.
       arrays: by name; created in this order.
       attributes: of the group, JSON; they say what the cube holds (grid, date, digests, ...).
+      fill: writes to the new group what it holds from the start.
 
     Raises:
       ValueError: a cube with other attributes or arrays lies there.
     """
     import zarr
-    from zarr.codecs import BloscCodec
+    from zarr.storage import MemoryStore
 
     wanted = json.loads(json.dumps(attributes))
     if exists(join(url, "zarr.json")):
         group = open_group(url, "r+")
         check_attributes(url, dict(group.attrs), dict.fromkeys(group.attrs) | wanted)
-    else:
-        group = zarr.open_group(
-            _zarr_address(url), mode="w-", zarr_format=3, attributes=wanted, use_consolidated=False
-        )
+        _create_arrays(url, group, arrays, fill)
+        return
+    # In memory first: Zarr asks storage a dozen things before each document that it writes.
+    documents: dict[str, Any] = {}
+    group = zarr.open_group(
+        MemoryStore(documents), mode="w-", zarr_format=3, attributes=wanted, use_consolidated=False
+    )
+    _create_arrays(url, group, arrays, fill)
+    # The group's own document last: a cube without it is made anew, one with it is complete.
+    for name in sorted(documents, key=lambda name: (name == "zarr.json", name)):
+        write_bytes(join(url, name), documents[name].to_bytes())
+
+
+def _create_arrays(
+    url: str,
+    group: zarr.Group,
+    arrays: dict[str, ArraySpec],
+    fill: Callable[[zarr.Group], None] | None,
+) -> None:
+    from zarr.codecs import BloscCodec
+
     for name, spec in arrays.items():
         if name in group:
             _check_array(url, group[name], spec)
@@ -306,6 +350,8 @@ def create_cube(url: str, arrays: dict[str, ArraySpec], attributes: dict[str, An
             dimension_names=spec.dimension_names,
             attributes=spec.attributes,
         )
+    if fill:
+        fill(group)
 
 
 def check_attributes(url: str, found: dict[str, Any], expected: dict[str, Any]) -> None:

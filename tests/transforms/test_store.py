@@ -1,5 +1,7 @@
 """The same promises in a local folder and in an object store (fsspec's in-memory one)."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(root):
     assert store.list_files(root) == ["a.txt"]
 
 
+def test_only_what_is_half_written_is_swept(tmp_path):
+    for name in (f"a/zarr.{'0' * 32}.partial", f"a/.b.json.{'f' * 32}.partial/b.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        (tmp_path / name).parent.parent.joinpath("mine.partial").touch()
+    store.remove_partial(str(tmp_path))
+    assert store.list_files(str(tmp_path)) == ["a/mine.partial", "mine.partial"]
+    store.remove_partial(str(tmp_path / "none"))
+    store.remove_partial("gs://never-asked/none")
+
+
 def test_join():
     assert store.join("gs://b/x/", "/y", "z.zarr") == "gs://b/x/y/z.zarr"
     assert store.join("/out", "y/") == "/out/y"
@@ -111,3 +124,26 @@ def test_links_are_resolved_and_made_relative_again(href, meant):
     back = store.relative(meant, "/data/out")
     assert store.resolve("/data/out/item.json", back) == meant
     assert store.resolve("gs://b/out/item.json", "../in/a.json") == "gs://b/in/a.json"
+
+
+def test_a_document_that_may_be_missing_is_found_by_one_read(root):
+    url = store.join(root, "plan", "a.json")
+    assert store.find_json(url) is None
+    store.write_json(url, {"blocks": {}})
+    assert store.find_json(url) == {"blocks": {}}
+    store.write_bytes(url, b"{")
+    with pytest.raises(ValueError, match="expected a JSON document"):
+        store.find_json(url)
+
+
+def test_questions_are_asked_at_once_and_answered_in_order():
+    everyone = threading.Barrier(store.AT_ONCE, timeout=30)
+
+    def ask(number):
+        everyone.wait()
+        return -number
+
+    asked = range(3 * store.AT_ONCE)
+    assert store.in_parallel(ask, asked) == [-number for number in asked]
+    with pytest.raises(ZeroDivisionError):
+        store.in_parallel(lambda number: 1 / number, asked)
