@@ -1,17 +1,16 @@
 """Seconds, memory, requests and shuffled bytes per chip, from 32 to 3,200 chips; two processes.
 
-Usage: python -m benchmarks.scaling [--chips 32 320 3200] [--repeats 3]
+Usage: python -m benchmarks.scaling [--chips 32 320 3200] [--repeats 3] [--keep FILE]
        python -m benchmarks.scaling --processes [--chips 640]
-       python -m benchmarks.scaling --requests [--chips 32 320]
+       python -m benchmarks.scaling --requests [--chips 32 320] [--blocks-per-tile 10]
 
-The whole command of `run` on the synthetic source, each run in a process of its own, one thread.
-Chips are small (64 px), so that what is not arithmetic counts 64 times as much as it does in chips
-of the default size; a tile of the grid has 4 blocks or 16 chips, and so has a product tile: there
-is one for 32 chips and two hundred for 3,200.
+The three jobs on the synthetic source, each run in a process of its own, one thread. Chips are
+small (64 px), so that what is not arithmetic counts 64 times as much as it does in chips of the
+default size; a tile of the grid has 4 blocks or 16 chips, and so has a product tile: there are two
+for 32 chips and two hundred for 3,200.
 
-What a job takes before its first key and after its last one is its start: it is what the smallest
-run takes beyond its keys, the time of which is read off the files that finish them. The start is
-stated by itself, and seconds per chip are what remains of all the rest. With --requests runs write
+Seconds per chip are those of the further chips from one size to the next: what every run takes
+once, its fixed start, is in both and falls out; it is stated by itself. With --requests runs write
 to a Google Cloud Storage emulator, which logs every request. What is shuffled is counted where
 Beam's runner takes it in to be grouped.
 """
@@ -28,24 +27,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from benchmarks.timing import context, print_line, print_table
 from transforms.grid import BlockKey, Grid, geographic_bounds
 
-GRID = Grid(chip_size=64, halo=16, blocks_per_tile=2)
 EPSG = 32631
-CHIPS_IN_TILE = GRID.blocks_in_tile * GRID.chips_in_block
-JOBS = ("ingest", "classify", "mosaic")
+STAGES = ("start", "ingest", "classify", "mosaic")
 
-# What finishes a job's keys, and how many chips one of them has.
-FINISHING = {
-    "start": ("maps/*/zarr.json", CHIPS_IN_TILE),
-    "ingest": ("chips/*/r*.json", GRID.chips_in_block),
-    "classify": ("maps/*/r*.json", GRID.chips_in_block),
-    "mosaic": ("product/*/E*[0-9].json", CHIPS_IN_TILE),
-}
+FINISHED = {"ingest": "chips/*/r*.json", "classify": "maps/*/r*.json"}
+FINISHED["mosaic"] = "product/*/E*[0-9].json"
+
+ONCE_FROM = 1000  # chips: what takes minutes is its own mean
 
 CONSTANT = 0.10  # seconds per chip may differ by this share between sizes
 FLAT = 0.10  # peak memory may grow by this share
@@ -54,13 +49,22 @@ SPEEDUP = 1.8  # of two processes over one
 _REQUEST = re.compile(r'\\"(GET|POST|PUT|DELETE|PATCH) (\S+) HTTP')
 
 
-def region_of(chips: int) -> str:
-    """A box of so many chips around a zone's meridian, as wide as high or twice so."""
-    tiles = -(-chips // CHIPS_IN_TILE)
+def grid_of(blocks_per_tile: int) -> Grid:
+    return Grid(chip_size=64, halo=16, blocks_per_tile=blocks_per_tile)
+
+
+def chips_in_tile(grid: Grid) -> int:
+    return grid.blocks_in_tile * grid.chips_in_block
+
+
+def region_of(chips: int, grid: Grid) -> str:
+    """A box of so many chips, whole tiles, around a zone's meridian."""
+    tiles = -(-chips // chips_in_tile(grid))
     rows = next(n for n in range(int(tiles**0.5), 0, -1) if tiles % n == 0)
     columns = tiles // rows
-    step = GRID.tile_size * GRID.resolution
-    box = GRID.core_geobox(BlockKey(31, round(500_000 / step) - columns // 2, 4300, 0, 0))
+    step = grid.tile_size * grid.resolution
+    x, y = round(500_000 / step) - columns // 2, round(5_504_000 / step)
+    box = grid.core_geobox(BlockKey(31, x, y, 0, 0))
     inner = 100.0  # m: clear of the neighbours
     left, top = box.x0 + inner, box.y0 - inner
     right, bottom = box.x0 + columns * step - inner, box.y0 - rows * step + inner
@@ -68,19 +72,18 @@ def region_of(chips: int) -> str:
     return ",".join(f"{edge:.6f}" for edge in bounds)
 
 
-def child(chips: int, out: str, beam_args: list[str], emulator: str) -> dict:
+def child(chips: int, grid: Grid, out: str, beam_args: list[str], emulator: str) -> dict:
     """One run in this process, measured."""
     began = time.perf_counter()
     from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuffer
 
-    from pipeline.chain import start_jobs
+    from pipeline import launch
     from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest
-    from pipeline.records import read_records
     from pipeline.region import load_region
     from transforms.period import parse_day
     from transforms.pixels.pairing import PairRule
     from transforms.product import ProductGrid
-    from transforms.store import is_local
+    from transforms.sources import open_source
 
     if emulator:
         from fsspec.registry import _registry
@@ -96,29 +99,32 @@ def child(chips: int, out: str, beam_args: list[str], emulator: str) -> dict:
 
     GroupingBuffer.append = counting
     run = RunConfig(
-        region=load_region(region_of(chips)),
+        region=load_region(region_of(chips, grid)),
         rule=PairRule(parse_day("2024-06-15")),
         source="synthetic:seed=1",
         out=out,
         checkpoint=DEFAULT_CHECKPOINT,
         checkpoint_digest=file_digest(DEFAULT_CHECKPOINT),
-        grid=GRID,
-        product=ProductGrid(EPSG, 10.0, GRID.tile_size),
+        grid=grid,
+        product=ProductGrid(EPSG, 10.0, grid.tile_size),
         threads=1,
     )
-    imported = time.perf_counter()
-    code = start_jobs(run, JOBS, beam_args)
-    ended = time.perf_counter()
-    records = {job: read_records(out, job)[-1] for job in JOBS}
-    seconds = {job: records[job]["seconds"] for job in JOBS}
-    seconds["start"] = ended - imported - sum(seconds.values())
-    counters = {name: n for job in JOBS for name, n in records[job]["counters"].items()}
+    source = open_source(run.source)
+    moments, reports = [time.perf_counter()], []
+    launch.check(run, source)
+    launch.start(run)
+    moments.append(time.perf_counter())
+    for job in launch.JOBS:
+        reports.append(launch.execute(job, run, source, beam_args))
+        moments.append(time.perf_counter())
+    if any(report.failed or report.done != report.todo for report in reports):
+        raise RuntimeError(str(reports))
+    counters = {name: n for report in reports for name, n in report.counters.items()}
     return {
-        "code": code,
-        "chips": len(list(run.blocks())) * GRID.chips_in_block,
-        "imports": imported - began,
-        "seconds": seconds,
-        "spans": {name: span(out, *how) for name, how in FINISHING.items()} if is_local(out) else 0,
+        "chips": reports[0].done * grid.chips_in_block,
+        "imports": moments[0] - began,
+        "seconds": dict(zip(STAGES, (b - a for a, b in pairwise(moments)), strict=True)),
+        "per_key": {} if emulator else {job: per_key(out, FINISHED[job]) for job in launch.JOBS},
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "reads": sum(n for name, n in counters.items() if name.endswith(": reads")),
         "searches": counters["plan: searches"],
@@ -126,25 +132,23 @@ def child(chips: int, out: str, beam_args: list[str], emulator: str) -> dict:
     }
 
 
-def span(out: str, pattern: str, chips: int) -> float:
-    """Seconds per chip between the first and the last file that finishes a key."""
+def per_key(out: str, pattern: str) -> float:
+    """Seconds per key from the first to the last file that finishes one."""
     moments = sorted(path.stat().st_mtime_ns for path in Path(out).glob(pattern))
-    return (moments[-1] - moments[0]) / 1e9 / (len(moments) - 1) / chips
+    return (moments[-1] - moments[0]) / 1e9 / (len(moments) - 1)
 
 
-def measured(chips: int, *beam_args: str, emulator: str = "") -> dict:
+def measured(chips: int, *beam_args: str, emulator: str = "", blocks_per_tile: int = 2) -> dict:
     """One run in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        out = f"gs://bucket/{chips}" if emulator else f"{folder}/run"
+        out = "gs://bucket/run" if emulator else f"{folder}/run"
         command = [sys.executable, "-m", "benchmarks.scaling", "--child", str(chips), out]
-        env = os.environ | {"OMP_NUM_THREADS": "1", "STORAGE_EMULATOR_HOST": emulator}
-        if not emulator:
-            del env["STORAGE_EMULATOR_HOST"]
-        done = subprocess.run(
-            [*command, f"--emulator={emulator}", "--", *beam_args],
-            **{"env": env, "capture_output": True, "text": True},
-        )
-    if done.returncode or json.loads(done.stdout.splitlines()[-1])["code"]:
+        command += [f"--emulator={emulator}", f"--blocks-per-tile={blocks_per_tile}", "--"]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        if emulator:
+            env["STORAGE_EMULATOR_HOST"] = emulator
+        done = subprocess.run([*command, *beam_args], env=env, capture_output=True, text=True)
+    if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -159,47 +163,53 @@ def middle(runs: list[dict], *path: str) -> float:
     return median(values)
 
 
-def sizes(chips: list[int], repeats: int) -> None:
-    """Seconds per chip and peak memory of runs of growing size."""
+def sizes(chips: list[int], repeats: int, keep: Path | None) -> None:
+    """Seconds per chip and peak memory of runs of growing size; those of thousands run once."""
     runs: dict[int, list[dict]] = {n: [] for n in chips}
     for turn in range(repeats):
         for n in chips if turn % 2 == 0 else chips[::-1]:
-            runs[n].append(measured(n))
-    about, smallest = context(("apache-beam", "torch", "zarr")), chips[0]
-    stages = [*JOBS, "start"]
-    fixed = {
-        job: max(
-            0.0,
-            middle(runs[smallest], "seconds", job)
-            - smallest * middle(runs[smallest], "spans", job),
-        )
-        for job in stages
-    }
-    rows, per_chip = [], {}
-    for n in chips:
-        each = {job: (middle(runs[n], "seconds", job) - fixed[job]) / n for job in stages}
-        per_chip[n] = sum(each.values())
+            if turn == 0 or n < ONCE_FROM:
+                runs[n].append(measured(n))
+    if keep:
+        with keep.open("a") as file:
+            file.writelines(json.dumps(run) + "\n" for of_size in runs.values() for run in of_size)
+        runs = {}
+        for line in keep.read_text().splitlines():
+            run = json.loads(line)
+            runs.setdefault(run["chips"], []).append(run)
+    chips = sorted(runs)
+    about, rows = context(("apache-beam", "torch", "zarr")), []
+    for few, many in pairwise(chips):
+        each = {
+            stage: (middle(runs[many], "seconds", stage) - middle(runs[few], "seconds", stage))
+            / (many - few)
+            for stage in STAGES
+        }
         rows.append(
             {
-                "chips": n,
-                **{f"{job}, ms/chip": 1000 * each[job] for job in stages},
-                "all, ms/chip": 1000 * per_chip[n],
-                "to smallest": per_chip[n] / per_chip[smallest],
-                "start, s": sum(fixed.values()) + middle(runs[n], "imports"),
-                "peak, MiB": middle(runs[n], "peak_mib"),
-                "reads/chip": middle(runs[n], "reads") / n,
-                "searches/chip": middle(runs[n], "searches") / n,
-                "shuffled, B/chip": middle(runs[n], "shuffled") / n,
+                "chips": f"{few} to {many}",
+                **{f"{stage}, ms": 1000 * each[stage] for stage in STAGES},
+                "ms per further chip": 1000 * sum(each.values()),
+                "peak, MiB": middle(runs[many], "peak_mib"),
+                "reads a chip": middle(runs[many], "reads") / many,
+                "searches a chip": middle(runs[many], "searches") / many,
+                "shuffled, bytes a chip": middle(runs[many], "shuffled") / many,
             }
         )
-        spread = max(abs(row["to smallest"] - 1) for row in rows)
-        growth = rows[-1]["peak, MiB"] / rows[0]["peak, MiB"] - 1
-        print_line(
-            "scaling", rows[-1], about, f"within {CONSTANT:.0%} per chip", spread <= CONSTANT
-        )
-        print_line("memory", {"growth": growth}, about, f"flat within {FLAT:.0%}", growth <= FLAT)
+        change = rows[-1]["ms per further chip"] / rows[0]["ms per further chip"] - 1
+        steady = abs(change) <= CONSTANT
+        target = f"within {CONSTANT:.0%} of the first step"
+        print_line("scaling", rows[-1] | {"change": change}, about, target, steady)
+        growth = middle(runs[many], "peak_mib") / middle(runs[chips[0]], "peak_mib") - 1
+        line = {"chips": many, "growth": growth}
+        print_line("memory", line, about, f"flat within {FLAT:.0%}", growth <= FLAT)
     print_table(rows)
-    print("fixed start, s:", {job: round(s, 2) for job, s in fixed.items()})
+    once = {
+        stage: middle(runs[chips[0]], "seconds", stage) - chips[0] * rows[0][f"{stage}, ms"] / 1000
+        for stage in STAGES
+    }
+    once["imports"] = middle(runs[chips[0]], "imports")
+    print("fixed start, s:", {stage: round(seconds, 2) for stage, seconds in once.items()})
 
 
 def processes(chips: int, repeats: int) -> None:
@@ -214,14 +224,14 @@ def processes(chips: int, repeats: int) -> None:
         for name in ways if turn % 2 == 0 else list(ways)[::-1]:
             runs[name].append(measured(chips, *ways[name]))
     about, rows = context(("apache-beam",)), []
-    for job in JOBS:
-        keys = {name: middle(runs[name], "spans", job) for name in ways}
+    for job in FINISHED:
+        keys = {name: middle(runs[name], "per_key", job) for name in ways}
         whole = {name: middle(runs[name], "seconds", job) for name in ways}
         speedup = keys["one"] / keys["two"]
         rows.append(
             {
                 "job": job,
-                **{f"{name}, ms/chip": 1000 * keys[name] for name in ways},
+                **{f"{name}, ms/key": 1000 * keys[name] for name in ways},
                 "two to one": speedup,
                 "two to in memory": keys["in memory"] / keys["two"],
                 "with start": whole["one"] / whole["two"],
@@ -231,7 +241,7 @@ def processes(chips: int, repeats: int) -> None:
     print_table(rows)
 
 
-def requests(chips: list[int]) -> None:
+def requests(chips: list[int], blocks_per_tile: int) -> None:
     """Requests to object storage per chip, by kind, as an emulator's log has them."""
     from tests.servers.gcs import gcs_emulator
 
@@ -241,10 +251,10 @@ def requests(chips: list[int]) -> None:
             buckets = Path(folder) / "buckets"
             (buckets / "bucket").mkdir(parents=True)
             with gcs_emulator(buckets) as url:
-                run = measured(n, emulator=url)
+                run = measured(n, emulator=url, blocks_per_tile=blocks_per_tile)
                 log = (Path(folder) / "gcs.log").read_text()
         kinds = Counter(kind_of(*match) for match in _REQUEST.findall(log))
-        rows.append({"chips": n} | {kind: kinds[kind] / n for kind in KINDS})
+        rows.append({"chips": run["chips"]} | {kind: kinds[kind] / n for kind in KINDS})
         rows[-1] |= {"all": kinds.total() / n, "shuffled, B": run["shuffled"] / n}
         growth = rows[-1]["all"] / rows[0]["all"] - 1
         print_line("requests per chip", rows[-1], about, f"within {FLAT:.0%}", growth <= FLAT)
@@ -267,21 +277,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chips", type=int, nargs="+")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="JSON lines of runs: more, and those of before")
     parser.add_argument("--processes", action="store_true", help="one process against two")
     parser.add_argument("--requests", action="store_true", help="to object storage, by kind")
+    parser.add_argument("--blocks-per-tile", type=int, default=2, help="per side (default: 2)")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--emulator", default="", help=argparse.SUPPRESS)
     args, beam_args = parser.parse_known_args()
     if args.child:
         chips, out = args.child
         flags = [flag for flag in beam_args if flag != "--"]
-        print(json.dumps(child(int(chips), out, flags, args.emulator)))
+        grid = grid_of(args.blocks_per_tile)
+        print(json.dumps(child(int(chips), grid, out, flags, args.emulator)))
     elif args.processes:
         processes(*(args.chips or [640]), args.repeats)
     elif args.requests:
-        requests(args.chips or [32, 320])
+        requests(args.chips or [32, 320], args.blocks_per_tile)
     else:
-        sizes(args.chips or [32, 320, 3200], args.repeats)
+        sizes(args.chips or [32, 320, 3200], args.repeats, args.keep)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ def create_map_cube(
         "legend": legend.to_dict(),
         "blended": blended,
     }
-    store.create_cube(url, arrays, attributes | made_from | cf.group_attributes(geobox))
-    cf.write_coordinates(store.open_group(url, "r+"), geobox)
+    about = attributes | made_from | cf.group_attributes(geobox)
+    store.create_cube(url, arrays, about, lambda cube: cf.write_coordinates(cube, geobox))
 
 
 def _edges_spec(grid: Grid, legend: Legend) -> store.ArraySpec:

@@ -359,6 +359,15 @@ class TestFiles:
         for scene in source.search(WORLD, JUNE):
             source.check_scene(scene, bands=scene.bands)
 
+    def test_a_scene_is_checked_once_however_many_tiles_it_lies_in(self, tmp_path):
+        pixels = np.full(BOX.shape, 500, np.uint16)
+        source, scene = only_scene(tmp_path, one_band("B02", "B02.tif"), B02=(pixels, BOX))
+        opened = []
+        source.check_scene = lambda found: opened.append(found.id)
+        for _ in range(3):
+            source.check(WORLD, JUNE)
+        assert opened == [scene.id]
+
     def test_a_missing_band(self, scenes_folder):
         source = FilesSource(str(scenes_folder))
         scene = next(s for s in source.search(WORLD, JUNE) if s.id == "optical-a")
