@@ -48,7 +48,8 @@ class Predictor:
     ):
         self.legend, self.inputs = checkpoint.legend, checkpoint.inputs
         self.temperature = checkpoint.temperature
-        self.device, self.threads = torch.device(device), threads
+        self.device = torch.device(device)
+        self.threads = threads or torch.get_num_threads()
         self.batch = batch or (1 if self.device.type == "cpu" else 4)
         network = checkpoint.network().to(self.device)
         self.network = network.to(memory_format=torch.channels_last)
@@ -66,7 +67,7 @@ class Predictor:
         Raises:
           ValueError: shapes do not fit each other or the network.
         """
-        return self._predict(optical, sar, probabilities=False)[0]
+        return Prediction(*self._predict(optical, sar, probabilities=False))
 
     def predict_with_probabilities(
         self, optical: np.ndarray, sar: np.ndarray
@@ -76,46 +77,33 @@ class Predictor:
         Returns:
           The prediction; (n,class,y,x) uint8 percent by class index, 255 nodata.
         """
-        prediction, parts = self._predict(optical, sar, probabilities=True)
-        probability = np.concatenate(parts)
-        nothing = prediction.lulc == NODATA_CODE  # (n,y,x)
-        probability[np.broadcast_to(nothing[:, None], probability.shape)] = UNKNOWN
-        return prediction, probability
+        *layers, probability = self._predict(optical, sar, probabilities=True)
+        return Prediction(*layers), probability
 
     def _predict(
         self, optical: np.ndarray, sar: np.ndarray, probabilities: bool
-    ) -> tuple[Prediction, list[np.ndarray]]:
+    ) -> list[np.ndarray]:
         if len(optical) != len(sar) or not len(optical):
             raise ValueError(
                 f"predict: got {len(optical)} optical and {len(sar)} SAR chips, expected the same "
                 "number, at least one"
             )
         batches = [slice(i, i + self.batch) for i in range(0, len(optical), self.batch)]
-        threads = self.threads or torch.get_num_threads()
         # A GPU's batches would only wait for each other.
-        at_once = min(threads, len(batches)) if self.device.type == "cpu" else 1
-        # torch's number of threads holds for the thread that sets it.
-        with ThreadPoolExecutor(
-            at_once, "predict", torch.set_num_threads, (threads // at_once,)
-        ) as pool:
+        at_once = min(self.threads, len(batches)) if self.device.type == "cpu" else 1
+        each = (self.threads // at_once,)
+        with ThreadPoolExecutor(at_once, "predict", torch.set_num_threads, each) as pool:
             parts = list(
                 pool.map(lambda b: self._predict_batch(optical[b], sar[b], probabilities), batches)
             )
-        layers = [list(of_batches) for of_batches in zip(*parts, strict=True)]
-        index, confidence, reliability = (np.concatenate(layer) for layer in layers[:3])
-        has_optical = (optical != self.inputs.optical.nodata).any(1)  # (n,y,x)
-        nothing = ~has_optical & (sar == self.inputs.sar.nodata).all(1)
-        reliability[~has_optical] = 0
-        lulc = self.legend.codes(index)
-        lulc[nothing] = NODATA_CODE
-        confidence[nothing] = UNKNOWN
-        reliability[nothing] = UNKNOWN
-        return Prediction(lulc, confidence, reliability), layers[3] if probabilities else []
+        # A number holds for the thread that sets it, and for all that are new after it.
+        torch.set_num_threads(self.threads)
+        return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
     def _predict_batch(
         self, optical: np.ndarray, sar: np.ndarray, probabilities: bool
     ) -> tuple[np.ndarray, ...]:
-        """Class index, confidence and reliability (n,y,x) uint8 of at most `batch` chips.
+        """The layers of `Prediction` for at most `batch` chips.
 
         With `probabilities`, those (n,class,y,x) uint8 come fourth.
         """
@@ -135,7 +123,19 @@ class Predictor:
             layers = [index, (100 * highest).round(), (100 * r).round()]
             if probabilities:
                 layers.append((100 * probability).round())
-            return tuple(x[: len(optical)].to(torch.uint8).cpu().numpy() for x in layers)
+            index, confidence, reliability, *probability = (
+                x[: len(optical)].to(torch.uint8).cpu().numpy() for x in layers
+            )
+        has_optical = (optical != self.inputs.optical.nodata).any(1)  # (n,y,x)
+        nothing = ~has_optical & (sar == self.inputs.sar.nodata).all(1)
+        reliability[~has_optical] = 0
+        lulc = self.legend.codes(index)
+        lulc[nothing] = NODATA_CODE
+        confidence[nothing] = UNKNOWN
+        reliability[nothing] = UNKNOWN
+        for percent in probability:
+            np.copyto(percent, UNKNOWN, where=nothing[:, None])
+        return lulc, confidence, reliability, *probability
 
     def _padded(self, chips: np.ndarray, nodata: int) -> Tensor:
         """(n,band,y,x) integers -> (batch,band,y,x) float32 on the device, empty chips behind."""
