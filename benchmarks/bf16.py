@@ -1,4 +1,4 @@
-"""How far bfloat16 changes a map: a checkpoint in float32 and under autocast, pixel by pixel.
+"""How far bfloat16 changes a map: a checkpoint in both precisions, pixel by pixel.
 
     python -m benchmarks.bf16 CHECKPOINT [--real DATA] [--set DATASET] [--samples 24]
 
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from benchmarks.score_real import scenes
 from model.checkpoint import load
 from model.clouds import simulate_clouds
 from model.dataset import read_split
 from model.patch import read_patch
-from model.predict import UNKNOWN, Prediction, Predictor
+from model.precision import PRECISIONS
+from model.predict import UNKNOWN, Predictor
 
 CONFIDENT = 60
 COVER = 0.5
@@ -42,18 +42,18 @@ class Agreement(NamedTuple):
     confidence_change: float  # percent points; 99.9 % of the pixels stay below
 
 
-def in_bf16(predictor: Predictor, optical: np.ndarray, sar: np.ndarray) -> Prediction:
-    """As `Predictor.predict`, computed in bfloat16 where autocast allows it."""
-    with torch.autocast(predictor.device.type, torch.bfloat16):
-        return predictor.predict(optical, sar)
+def agreement(full: Predictor, half: Predictor, chips: list[Chip]) -> Agreement:
+    """Compares a checkpoint in bfloat16 with itself in float32.
 
-
-def agreement(predictor: Predictor, chips: list[Chip]) -> Agreement:
-    """Compares both ways of computing on chips, (12,y,x) uint16 and (2,y,x) int16 each."""
+    Args:
+      full: in float32.
+      half: in bfloat16.
+      chips: optical (12,y,x) uint16 reflectance x 1e4 and SAR (2,y,x) int16 dB x 100 of each.
+    """
     same, confidence, change = [], [], []
     for optical, sar in chips:
-        a = predictor.predict(optical[None], sar[None])
-        b = in_bf16(predictor, optical[None], sar[None])
+        a = full.predict(optical[None], sar[None])
+        b = half.predict(optical[None], sar[None])
         mapped = a.confidence != UNKNOWN
         same.append((a.lulc == b.lulc)[mapped])
         confidence.append(a.confidence[mapped])
@@ -97,7 +97,8 @@ def main() -> None:
     parser.add_argument("--set", type=Path, metavar="DATASET")
     parser.add_argument("--samples", type=int, default=24, help="rendered patches")
     args = parser.parse_args()
-    predictor = Predictor(load(args.checkpoint), threads=1)
+    checkpoint = load(args.checkpoint)
+    ways = [Predictor(checkpoint, threads=1, precision=name) for name in PRECISIONS]
     kinds = {}
     if args.real:
         kinds["real"] = list(real_chips(args.real))
@@ -106,7 +107,7 @@ def main() -> None:
     for kind, chips in kinds.items():
         seen = [c for c in chips if c[0].any()]
         for name, some in ((kind, chips), (f"{kind}, simulated clouds", clouded(seen))):
-            line = {k: round(v, 5) for k, v in agreement(predictor, some)._asdict().items()}
+            line = {k: round(v, 5) for k, v in agreement(*ways, some)._asdict().items()}
             print(json.dumps({"chips": name, "number": len(some), **line}), flush=True)
 
 

@@ -269,6 +269,14 @@ class CloudLULCNet(nn.Module):
         logits = self.decoder(tokens, fused, stem)  # (B,classes,H,W)
         return Output(logits, logits_r, latent, aux)
 
+    def in_bfloat16(self) -> CloudLULCNet:
+        """Itself with its weights in bfloat16: it then computes in that, but for the scaling."""
+        for name, part in self.named_children():
+            if name != "scaling":
+                part.to(torch.bfloat16)
+        self.scaling.dtype = torch.bfloat16
+        return self
+
     def _believe(
         self, i: int, x: Tensor, valid: Tensor, prior: Tensor | None, logits: list[Tensor]
     ) -> tuple[Tensor, Tensor]:

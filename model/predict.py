@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.checkpoint import Checkpoint
 from model.legend import NODATA_CODE
+from model.precision import check_precision
 
 UNKNOWN = 255
 """Confidence and reliability of a pixel that neither sensor saw."""
@@ -37,6 +38,10 @@ class Predictor:
       threads: of all batches together; None: as many as torch would take.
       batch: chips per run of the network; None: 1 on a CPU, where more only cost memory (0.25 GB a
         chip of 512 px for `tiny`), 4 elsewhere. Another number may change a rounding.
+      precision: what the network computes in, one of `PRECISIONS`.
+
+    Raises:
+      ValueError: the device does not compute in that precision, or only slowly.
     """
 
     def __init__(
@@ -45,13 +50,17 @@ class Predictor:
         device: str = "cpu",
         threads: int | None = None,
         batch: int | None = None,
+        precision: str = "float32",
     ):
+        check_precision(precision, device)
         self.legend, self.inputs = checkpoint.legend, checkpoint.inputs
         self.temperature = checkpoint.temperature
         self.device = torch.device(device)
         self.threads = threads or torch.get_num_threads()
         self.batch = batch or (1 if self.device.type == "cpu" else 4)
         network = checkpoint.network().to(self.device)
+        if precision == "bfloat16":
+            network.in_bfloat16()
         self.network = network.to(memory_format=torch.channels_last)
 
     def predict(self, optical: np.ndarray, sar: np.ndarray) -> Prediction:

@@ -42,6 +42,7 @@ class Scaling(nn.Module):
     def __init__(self, transform: str, sensors: str):
         super().__init__()
         self.transform = transform
+        self.dtype = torch.float32  # of what the network reads; scaling itself is in float32
         self.sar_bands = len(INPUTS.sar.bands)
         self.optical_bands = len(INPUTS.optical.bands)
         if sensors == "s1+rgbn":
@@ -91,9 +92,9 @@ class Scaling(nn.Module):
         """
         exists_o = (optical > INPUTS.optical.nodata) & self.shown
         exists_s = (sar != INPUTS.sar.nodata) & self.shown_sar
-        reflectance = optical.clamp(0, OPTICAL_MAX) / OPTICAL_MAX
+        reflectance = optical.clamp(0, OPTICAL_MAX).div_(OPTICAL_MAX)
         if self.transform == "log":
-            reflectance = torch.log1p(LOG_GAIN * reflectance)
+            reflectance.mul_(LOG_GAIN).log1p_()
         decibel = torch.maximum(sar * INPUTS.sar.scale, self.floor).clamp(max=0)
         return reflectance, 1 - decibel / self.floor, torch.cat([exists_o, exists_s], 1)
 
@@ -105,13 +106,12 @@ class Scaling(nn.Module):
           memory; pixels with any optical, any SAR band: (B,1,H,W) float32, 1 or 0.
         """
         x_o, x_s, exists = self.scaled(optical, sar)
-        x = (torch.cat([x_o, x_s], 1) - self.mean[:, None, None]) / self.std[:, None, None]
-        x = torch.where(exists, x, 0.0)  # (B,14,H,W)
+        x = torch.cat([x_o, x_s], 1)  # (B,14,H,W)
+        x.sub_(self.mean[:, None, None]).div_(self.std[:, None, None]).masked_fill_(~exists, 0)
         n = self.optical_bands
-        layout = torch.channels_last
         return (
-            x[:, :n].contiguous(memory_format=layout),
-            x[:, n:].contiguous(memory_format=layout),
+            x[:, :n].to(self.dtype, memory_format=torch.channels_last),
+            x[:, n:].to(self.dtype, memory_format=torch.channels_last),
             exists[:, :n].any(1, keepdim=True).float(),
             exists[:, n:].any(1, keepdim=True).float(),
         )

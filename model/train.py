@@ -22,6 +22,7 @@ from model.inputs import INPUTS
 from model.legend import LULC6
 from model.losses import PLUS, LossWeights
 from model.network import PRESETS, CloudLULCNet
+from model.precision import bfloat16_is_fast
 from model.progress import Progress
 from model.scaling import Scaling
 from model.validation import validate
@@ -109,7 +110,7 @@ def train(
             f"start {start}: got config {first.config}, expected preset {preset!r}: "
             f"{PRESETS[preset]}"
         )
-    fast = _bf16_is_fast(device) if bf16 is None else bf16
+    fast = bfloat16_is_fast(device) if bf16 is None else bf16
     recipe = Recipe(
         steps, batch, crop, lr, warmup, seed, fast, loss, augmentation or Augmentation()
     )
@@ -163,9 +164,3 @@ def statistics(scaling: Scaling, patches: Patches) -> tuple[list[float], list[fl
     mean = sums[1] / count
     std = np.sqrt(np.maximum(sums[2] / count - mean**2, 1e-4))
     return mean.tolist(), std.tolist()
-
-
-def _bf16_is_fast(device: str) -> bool:
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
-    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -63,6 +63,7 @@ def run_from(args: argparse.Namespace) -> RunConfig:
         ),
         "product": product_grid(run.product, args),
         "blend": False if args.no_blend else None,
+        "precision": args.precision,
         "keep_outside": args.keep_outside,
         "max_requests": args.max_requests,
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from model.precision import check_precision
 from pipeline import EXIT_FAILED, EXIT_OK, launch, report
 from pipeline.arguments import run_from
 from pipeline.config import RunConfig
@@ -68,6 +69,8 @@ def start_jobs(
     if launch.is_finished(run) and not changes.blocks:
         # Nothing is written: neither a lock is needed, nor a folder that can be written to.
         return in_order(run, jobs, partial(launch.nothing_to_do, run=run))
+    if "classify" in jobs:
+        check_precision(run.precision, run.device)
     with locked(run.out, run.id, break_lock):
         take_back(run, changes)
         launch.start(run)

@@ -15,6 +15,7 @@ from shapely.errors import ShapelyError
 import pipeline
 from model.inputs import INPUTS, InputSpec
 from model.legend import LULC6, Legend
+from model.precision import PRECISIONS
 from pipeline.region import Region
 from transforms.classify import unclassified
 from transforms.grid import BlockKey, Grid, TileIndex
@@ -66,6 +67,7 @@ class RunConfig:
       options: of the pixel arithmetic.
       product: grid of the product.
       blend: whether overlapping chips and blocks pass into each other, or end at their borders.
+      precision: what the network computes in, "float32" or "bfloat16".
       keep_outside: whether the product shows what was mapped outside of the region's polygon.
       max_requests: scenes' blocks fetched at a time, over all workers.
       max_failed: failed keys up to which a job still counts as done.
@@ -85,6 +87,7 @@ class RunConfig:
     options: PixelOptions = field(default_factory=PixelOptions)
     product: ProductGrid = field(default_factory=ProductGrid)
     blend: bool = True
+    precision: str = "float32"
     keep_outside: bool = False
     max_requests: int = 16
     max_failed: int = 0
@@ -107,6 +110,10 @@ class RunConfig:
                 f"about {self.product.metres:.2g} m, and the map's pixels have "
                 f"{self.grid.resolution} m: finer than half of that shows nothing more; choose "
                 f"{self.product.resolution * coarser:.2g} or more"
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision: got {self.precision!r}, expected one of {', '.join(PRECISIONS)}"
             )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads: got {self.threads}, expected 1 or more")
@@ -157,6 +164,7 @@ class RunConfig:
             checkpoint=Path(self.checkpoint).stem,
             checkpoint_digest=self.checkpoint_digest,
             version=pipeline.__version__,
+            precision=self.precision,
         )
         where = self.out, self.region.geometry, self.grid
         return Publication(*where, run, self.checkpoint, self.keep_outside, self.blended)
@@ -202,6 +210,7 @@ class RunConfig:
             "options": vars(self.options).copy(),
             "product": vars(self.product).copy(),
             "blend": self.blend,
+            "precision": self.precision,
             "keep_outside": self.keep_outside,
             "legend": self.legend.name,
             "software": f"cloudlulc {pipeline.__version__}",
@@ -307,6 +316,7 @@ def _from_dict(d: dict, out: str) -> RunConfig:
         options=PixelOptions(**d["options"]),
         product=ProductGrid(**d["product"]),
         blend=d["blend"],
+        precision=d["precision"],
         keep_outside=d["keep_outside"],
     )
 

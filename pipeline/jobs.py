@@ -46,7 +46,8 @@ def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
 def classify(root: beam.Pipeline, run: RunConfig) -> None:
     """Run the network on every block of the chip cubes that has no map yet."""
     shown = any(name.startswith("probability_") for name in run.layers)
-    handler = ChipClassifier(run.checkpoint, run.device, run.threads, shown or run.blended)
+    how = run.device, run.threads, shown or run.blended, run.precision
+    handler = ChipClassifier(run.checkpoint, *how)
     _, failed = (
         root
         | "Tiles" >> beam.Create(run.tiles())

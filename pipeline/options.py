@@ -76,6 +76,12 @@ def add_run_options(parser: argparse.ArgumentParser, needs_out: bool = True) -> 
         default=None,
         help="keep the +1000 offset of Sentinel-2 baselines from 04.00 on",
     )
+    how.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="what the network computes in; bfloat16 needs AVX512-BF16 or a GPU from A100 and L4 "
+        "on (default: float32)",
+    )
     how.add_argument("--product-epsg", type=int, help="CRS of the product (default: 4326)")
     how.add_argument(
         "--product-resolution",

@@ -28,6 +28,7 @@ RUN_OPTIONS = {
     "speckle": str,
     "cloud_mask": str,
     "no_harmonise": bool,
+    "precision": str,
     "product_epsg": int,
     "product_resolution": float,
     "keep_outside": bool,

@@ -44,6 +44,7 @@ class ChipClassifier(ModelHandler[Chips, Mapped, Predictor]):
       device: "cpu" or "cuda".
       threads: of torch per process; None leaves torch's own choice.
       probabilities: whether those of all classes are wanted.
+      precision: what the network computes in; a worker that cannot do so fast refuses to start.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ChipClassifier(ModelHandler[Chips, Mapped, Predictor]):
         device: str = "cpu",
         threads: int | None = None,
         probabilities: bool = False,
+        precision: str = "float32",
     ):
         # One block a batch: a failing block then takes no other with it.
         super().__init__(min_batch_size=1, max_batch_size=1)
@@ -59,9 +61,11 @@ class ChipClassifier(ModelHandler[Chips, Mapped, Predictor]):
         self.device = device
         self.threads = threads
         self.probabilities = probabilities
+        self.precision = precision
 
     def load_model(self) -> Predictor:
-        return Predictor(load_checkpoint(self.path), self.device, self.threads)
+        network = load_checkpoint(self.path)
+        return Predictor(network, self.device, self.threads, precision=self.precision)
 
     def run_inference(
         self, batch: Sequence[Chips], model: Predictor, inference_args: dict | None = None

@@ -75,6 +75,7 @@ class ProductRun(NamedTuple):
     checkpoint: str  # name
     checkpoint_digest: str  # SHA-256, hex
     version: str  # of this software
+    precision: str = "float32"  # what the network computed in
 
     @property
     def made_from(self) -> dict[str, Any]:
@@ -120,6 +121,7 @@ def product_item(
         "processing:software": {"cloudlulc": run.version},
         "cloudlulc:checkpoint": run.checkpoint,
         "cloudlulc:checkpoint_sha256": run.checkpoint_digest,
+        "cloudlulc:precision": run.precision,
         "cloudlulc:target_date": str(run.target_date),
         "cloudlulc:outside_legend": OUTSIDE_LEGEND,
     }

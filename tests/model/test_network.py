@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from planet import MICRO
 
-from model.fusion import Pointwise
+from model.fusion import PART, ConvBlock, FarDepthwise, Pointwise, mean_around
 from model.network import PRESETS, CloudLULCNet, Config
 
 STILL = replace(MICRO, drop_path=0.0)  # the same output at every call
@@ -243,6 +244,43 @@ def test_starts_near_the_identity():
     net = CloudLULCNet(STILL).eval()
     out = net(*chips())
     assert all(0.7 < r.sigmoid().mean() < 0.95 for r in out.reliability)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 20), (2, 1)])
+def test_far_depthwise_is_a_dilated_convolution(size):
+    torch.manual_seed(0)
+    layer, x = FarDepthwise(4), torch.randn(2, 4, *size, requires_grad=True)
+    expected = F.conv2d(x, layer.weight, layer.bias, padding=9, dilation=3, groups=4)
+    torch.testing.assert_close(layer(x), expected)
+    gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (layer(x), expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_far_depthwise_has_a_gradient_in_bfloat16():
+    torch.manual_seed(0)
+    layer, x = FarDepthwise(8), torch.randn(1, 8, 64, 64)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    full = torch.autograd.grad(layer(x).square().sum(), x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = torch.autograd.grad(layer(x).float().square().sum(), x)[0]
+    assert (full - half).abs().max() < 0.02 * full.abs().max()
+
+
+@torch.inference_mode()
+def test_mean_around_is_an_average_pool_that_leaves_out_what_is_outside():
+    x = torch.randn(2, 3, 10, 5)
+    expected = F.avg_pool2d(x, 7, stride=1, padding=3, count_include_pad=False)
+    torch.testing.assert_close(mean_around(x), expected)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (80, 70)])
+def test_pixels_pass_in_parts_as_they_do_together(size):
+    assert 2 * 80 * 70 > 2 * PART > 2 * 8 * 8
+    torch.manual_seed(0)
+    block, x = ConvBlock(4, 3), torch.randn(2, 4, *size)
+    with torch.no_grad():
+        in_parts = block(x)
+    torch.testing.assert_close(in_parts, block(x).detach())
 
 
 @pytest.mark.parametrize("groups", [1, 4])

@@ -11,6 +11,7 @@ from model.checkpoint import of_network
 from model.inputs import INPUTS
 from model.legend import LULC6
 from model.network import CloudLULCNet
+from model.precision import bfloat16_is_fast, check_precision
 from model.predict import Predictor
 
 
@@ -93,6 +94,32 @@ def test_logits_are_bit_equal_for_any_position_and_number_of_threads():
         torch.set_num_threads(2)
         assert torch.equal(net(optical, sar).logits, logits)
         torch.set_num_threads(1)
+
+
+@pytest.mark.skipif(not bfloat16_is_fast("cpu"), reason="no AVX512-BF16 here")
+def test_bfloat16_is_another_rounding_that_nothing_else_can_change():
+    optical, sar = chips(3)
+    full = Predictor(checkpoint(), threads=1).predict(optical, sar)
+    half = Predictor(checkpoint(), threads=1, precision="bfloat16")
+    assert half.network.decoder.start.weight.dtype == torch.bfloat16
+    together = half.predict(optical, sar)
+    assert not equal(together, full)
+    assert (together.lulc == full.lulc).mean() > 0.98
+    assert np.abs(together.confidence.astype(int) - full.confidence).mean() < 1
+    assert np.abs(together.reliability.astype(int) - full.reliability).mean() < 2
+    again = half.predict(optical[::-1], sar[::-1])
+    assert equal(again, [layer[::-1] for layer in together])
+    two = Predictor(checkpoint(), threads=2, precision="bfloat16")
+    alone = [two.predict(optical[i : i + 1], sar[i : i + 1]) for i in range(3)]
+    assert equal(together, [np.concatenate(x) for x in zip(*alone, strict=True)])
+
+
+def test_a_precision_that_the_machine_is_slow_at_is_refused():
+    with pytest.raises(ValueError, match="got 'float16', expected one of float32, bfloat16"):
+        Predictor(checkpoint(), precision="float16")
+    assert not bfloat16_is_fast("mps")
+    with pytest.raises(ValueError, match="no avx512_bf16.*--precision float32"):
+        check_precision("bfloat16", "mps")
 
 
 def test_temperature_calibrates_confidence_only():

@@ -14,6 +14,7 @@ from planet import micro_checkpoint
 
 from model.inputs import INPUTS
 from model.legend import LULC6
+from model.precision import bfloat16_is_fast
 from pipeline.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -135,6 +136,15 @@ def test_jobs_after_ingest_do_not_need_the_imagery(command, tmp_path, catalog):
     assert main(["classify", f"--out={tmp_path / 'out'}", "--threads=1"]) == 0
     assert main(["mosaic", f"--out={tmp_path / 'out'}"]) == 0
     assert list((tmp_path / "out" / "product").glob("*/*_lulc.tif"))
+
+
+@pytest.mark.skipif(not bfloat16_is_fast("cpu"), reason="no AVX512-BF16 here")
+def test_a_map_in_bfloat16_says_so_and_is_another_run(command, capsys, tmp_path):
+    assert main([*command(), "--precision=bfloat16"]) == 0
+    (item,) = (tmp_path / "out" / "product").glob("*/*.json")
+    assert json.loads(item.read_text())["properties"]["cloudlulc:precision"] == "bfloat16"
+    assert main([*command(), "--precision=float32"]) == 2
+    assert "its precision is bfloat16, this run's is float32" in capsys.readouterr().err
 
 
 def test_a_mosaic_without_maps_says_what_is_missing(command, capsys):

@@ -45,6 +45,16 @@ def test_what_is_shown_outside_of_the_region_decides_the_run():
     assert from_dict(whole.to_dict(), "out").keep_outside
 
 
+def test_the_precision_decides_the_run_and_is_told_in_its_product():
+    plain, half = run_with(), run_with(precision="bfloat16")
+    assert plain.id != half.id
+    assert from_dict(half.to_dict(), "out") == half
+    told = [run.publication().run.precision for run in (plain, half)]
+    assert told == ["float32", "bfloat16"]
+    with pytest.raises(ValueError, match="precision: got 'int8', expected one of float32"):
+        run_with(precision="int8")
+
+
 @pytest.mark.parametrize(
     ("changes", "blended"),
     [({}, True), ({"blend": False}, False), ({"grid": Grid(chip_size=448, halo=0)}, False)],

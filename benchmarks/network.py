@@ -1,0 +1,248 @@
+"""The network's forward pass: float32 as it is usually written, and the ways we compute it.
+
+    python -m benchmarks.network [CHECKPOINT] [--real DATA] [--threads 1 2] [--repeats 7]
+
+One chip of 512 x 512 pixels at a time, all its layers, on each number of threads. The ways:
+
+    eager     float32, every layer over the whole map, torch's own dilated convolution and average
+    autocast  the same under torch's autocast to bfloat16
+    float32   what `--precision float32` runs
+    bfloat16  what `--precision bfloat16` runs
+
+Checked in the same run: classes against `eager`, where that is sure to 60 % and more. Then the
+presets: parameters, multiply-adds, peak memory, rate; and what the bytes and operations of a
+forward pass would cost an H100, which is computed, not measured. Chips are the real ones of the
+canary (64 pixels each, laid side by side), or with --real the scenes of `score_real`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.bf16 import CONFIDENT, real_chips
+from benchmarks.timing import context, interleaved, print_line, print_table, ratio
+from model import fusion
+from model.canary import golden_chips
+from model.checkpoint import Checkpoint, load
+from model.fusion import FarDepthwise
+from model.network import PRESETS, CloudLULCNet
+
+SIZE = 512
+FASTER, SAME = 2.5, 0.999
+TINY = Path(fusion.__file__).parent / "weights" / "tiny.safetensors"
+H100 = {"GB/s": 3350, "bfloat16 TFLOP/s": 989}  # SXM, from NVIDIA's data sheet, without sparsity
+
+Forward = Callable[[Tensor, Tensor], Tensor]
+
+
+def as_usually_written(network: CloudLULCNet) -> CloudLULCNet:
+    """The same network of torch's own layers; see `whole_maps` for the rest of it."""
+    for part in network.modules():
+        if isinstance(part, FarDepthwise):
+            part.forward = lambda x, p=part: F.conv2d(
+                x, p.weight, p.bias, padding=9, dilation=3, groups=p.groups
+            )
+    return network
+
+
+@contextmanager
+def whole_maps() -> Iterator[None]:
+    """Layers work on whole maps meanwhile, and averages are torch's."""
+    part, mean_around = fusion.PART, fusion.mean_around
+    fusion.PART = SIZE * SIZE
+    fusion.mean_around = lambda x: F.avg_pool2d(x, 7, 1, 3, count_include_pad=False)
+    try:
+        yield
+    finally:
+        fusion.PART, fusion.mean_around = part, mean_around
+
+
+def ways_of(make: Callable[[], CloudLULCNet]) -> dict[str, Forward]:
+    """Name -> (optical, SAR) -> logits (1,classes,y,x)."""
+    plain, full, half = (make().to(memory_format=torch.channels_last) for _ in range(3))
+    as_usually_written(plain)
+    half.in_bfloat16()
+
+    def eager(*chip: Tensor) -> Tensor:
+        with whole_maps():
+            return plain(*chip).logits
+
+    def autocast(*chip: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return eager(*chip)
+
+    return {
+        "eager": eager,
+        "autocast": autocast,
+        "float32": lambda *chip: full(*chip).logits,
+        "bfloat16": lambda *chip: half(*chip).logits,
+    }
+
+
+def side_by_side(chips: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Equal squares fill one chip of 512 x 512, from the first on again where they run out."""
+    n = SIZE // chips[0][0].shape[1]
+    rows = [[chips[(y * n + x) % len(chips)] for x in range(n)] for y in range(n)]
+    sensors = [
+        np.concatenate([np.concatenate([c[i] for c in row], 2) for row in rows], 1) for i in (0, 1)
+    ]
+    return tuple(torch.from_numpy(s[None].astype(np.float32)) for s in sensors)
+
+
+def full_chips(data: Path | None) -> list[tuple[Tensor, Tensor]]:
+    if data is None:
+        return [side_by_side(list(zip(*golden_chips(), strict=True)))]
+    real = [c for c in real_chips(data) if c[0].shape[1:] == (256, 256) and c[0].any()]
+    return [side_by_side(real[i : i + 4]) for i in range(0, len(real) - 3, 4)]
+
+
+def agreement(checkpoint: Checkpoint, way: Forward, eager: Forward, chips: list) -> dict:
+    """Shares of equal classes among the pixels of which `eager` is sure, and among the others."""
+    same = {True: [], False: []}
+    change = 0.0
+    for chip in chips:
+        a, b = ((f(*chip).float() / checkpoint.temperature).softmax(1) for f in (eager, way))
+        sure = a.amax(1) >= CONFIDENT / 100
+        equal = a.argmax(1) == b.argmax(1)
+        for which in same:
+            same[which].append(equal[sure == which])
+        change = max(change, (a - b).abs().max().item())
+    shares = {k: torch.cat(v).float().mean().item() for k, v in same.items()}
+    return {
+        "same class where sure": shares[True],
+        "same class elsewhere": shares[False],
+        "largest change of a probability": change,
+    }
+
+
+def compare(checkpoint: Checkpoint, chips: list, threads: list[int], repeats: int) -> None:
+    about = context(("torch",)) | {"checkpoint": checkpoint.digest[:12]}
+    ways = ways_of(checkpoint.network)
+    found = {name: agreement(checkpoint, way, ways["eager"], chips) for name, way in ways.items()}
+    alone = {name: way(*chips[0]) for name, way in ways.items()}
+    rows = []
+    for number in threads:
+        torch.set_num_threads(number)
+        calls = {name: lambda way=way: way(*chips[0]) for name, way in ways.items()}
+        for call in calls.values():
+            call()  # warm
+        seconds = interleaved(calls, repeats)
+        for name, took in seconds.items():
+            times = ratio(seconds["eager"], took)
+            figures = {
+                "way": name,
+                "threads": number,
+                "seconds": round(median(took), 4),
+                "times eager": round(times.median, 2),
+                "lowest": round(times.lowest, 2),
+                "highest": round(times.highest, 2),
+                "bits as on 1 thread": bool(torch.equal(ways[name](*chips[0]), alone[name])),
+                **{k: round(v, 5) for k, v in found[name].items()},
+            }
+            aimed = name == "bfloat16"
+            reached = times.median >= FASTER and found[name]["same class where sure"] >= SAME
+            target = f"{FASTER} times eager, {SAME:.1%} of sure pixels equal" if aimed else ""
+            print_line("network forward", figures, about, target, reached or not aimed)
+            rows.append(figures)
+    torch.set_num_threads(1)
+    print_table(rows)
+
+
+class Bytes(TorchDispatchMode):
+    """Counts what a forward pass reads and writes, each layer for itself; views cost nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = (*_tensors(args), *_tensors((out,)))
+            self.total += sum(t.numel() * t.element_size() for t in tensors)
+        return out
+
+
+def _tensors(values: tuple) -> list[Tensor]:
+    flat = [x for v in values for x in (v if isinstance(v, list | tuple) else (v,))]
+    return [x for x in flat if isinstance(x, Tensor)]
+
+
+def preset(name: str, precision: str) -> None:
+    """One line on a preset with random weights, on one thread, in a process of its own."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = CloudLULCNet(PRESETS[name]).eval().to(memory_format=torch.channels_last)
+    chip = side_by_side(list(zip(*golden_chips(), strict=True)))
+    if precision == "bfloat16":
+        network.in_bfloat16()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    took = interleaved({"forward": lambda: network(*chip)}, 4)["forward"][1:]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    macs = FlopCounterMode(display=False)
+    with macs:
+        network(*chip)
+    figures = {
+        "preset": name,
+        "precision": precision,
+        "parameters M": round(sum(p.numel() for p in network.parameters()) / 1e6, 2),
+        "GMACs": round(macs.get_total_flops() / 2e9, 1),
+        "Mpx/s": round(SIZE**2 / 1e6 / median(took), 2),
+        "peak MB": round(peak / 1024),
+        "accuracy": "model/weights/README.md" if name == "tiny" else "no checkpoint",
+    }
+    if precision == "bfloat16":
+        figures |= floor(network, chip, macs.get_total_flops())
+    print_line("network preset", figures, context(("torch",)))
+
+
+def floor(network: CloudLULCNet, chip: tuple[Tensor, Tensor], flops: int) -> dict:
+    """The least time of four chips on an H100; computed, not measured."""
+    four = [x.expand(4, -1, -1, -1) for x in chip]
+    counter = Bytes()
+    with whole_maps(), counter:
+        network(*four)
+    memory = counter.total / (H100["GB/s"] * 1e9)
+    compute = 4 * flops / (H100["bfloat16 TFLOP/s"] * 1e12)
+    return {
+        "GB moved a chip, layer by layer": round(counter.total / 4e9, 2),
+        "H100 floor ms a chip, computed: memory": round(1e3 * memory / 4, 3),
+        "H100 floor ms a chip, computed: arithmetic": round(1e3 * compute / 4, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=TINY)
+    parser.add_argument("--real", type=Path, metavar="DATA")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only-preset", nargs=2, metavar=("NAME", "PRECISION"))
+    args = parser.parse_args()
+    with torch.inference_mode():
+        if args.only_preset:
+            preset(*args.only_preset)
+            return
+        compare(load(args.checkpoint), full_chips(args.real), args.threads, args.repeats)
+    for name in PRESETS:
+        for precision in ("float32", "bfloat16"):
+            command = [sys.executable, "-m", "benchmarks.network", "--only-preset"]
+            subprocess.run([*command, name, precision], check=True)
+
+
+if __name__ == "__main__":
+    main()
