@@ -1,6 +1,7 @@
 """From COGs on disk to a finished map, beside the two things that a user would pick instead.
 
 Usage: python -m benchmarks.end_to_end [--blocks 1 2] [--repeats 3] [--toolkit-python PYTHON]
+         [--bfloat16]
 
 The same made scenes, area, network and weights for all: `cloudlulc run` as users start it (which
 measures, screens, blends, and writes six layers as COG, Zarr and STAC in EPSG:4326), the same with
@@ -8,6 +9,10 @@ options that leave out what the others do not do, a script of rasterio and torch
 (`benchmarks.peers.script`), and TorchGeo in an environment of its own (`benchmarks.peers.toolkit`).
 Each way is a process of its own, start and imports counted; they take turns. Two sizes of the area
 (1 and 2 blocks of 8.96 km a side) give the figure net of the start: seconds per further Mpx.
+
+The peers take the network from this checkout, too, and so every gain of its own; `--model` gives
+them that of another one, such as the first, whose forward pass was written in torch's own modules:
+`git archive 723cf6f model | tar -x -C FOLDER`.
 
 The script's map is what the others have to agree with, pixel by pixel. Where the same is done,
 classes have to be equal for 99.9 % of the pixels, and confidence and reliability to be within 1 %
@@ -40,10 +45,14 @@ from pipeline.launch import JOBS
 from pipeline.records import read_records
 from transforms.grid import GeoBox, Grid
 
-OURS, ALIKE, SCRIPT, TOOLKIT = "cloudlulc run", "cloudlulc run, alike", "script", "toolkit"
+OURS, ALIKE, FAST = "cloudlulc run", "cloudlulc run, alike", "cloudlulc run, bfloat16"
+SCRIPT, TOOLKIT = "script", "toolkit"
 LAYERS = ("lulc", "confidence", "reliability")
 INSET = 3  # px that the region ends before the area: no further block is touched
 BLENDED = 20  # px around the borders of chips that the default run blends, and the warp's pixel
+
+ROOT = Path(__file__).parents[1]
+PEERS = ROOT / "benchmarks" / "peers"
 
 Argv = Callable[[Path], list[str]]
 
@@ -71,9 +80,11 @@ def ways(scenes: Path, region: Path, box: GeoBox, options: argparse.Namespace) -
     peer = [f"--scenes={scenes}", f"--checkpoint={DEFAULT_CHECKPOINT}", f"--epsg={box.epsg}"]
     peer += ["--bounds", *(str(edge) for edge in box.bounds)]
     found = {OURS: run, ALIKE: run + alike}
-    found[SCRIPT] = [sys.executable, "-m", "benchmarks.peers.script", *peer]
+    if options.bfloat16:
+        found[FAST] = [*run, "--precision=bfloat16"]
+    found[SCRIPT] = [sys.executable, str(PEERS / "script.py"), *peer]
     if options.toolkit_python:
-        found[TOOLKIT] = [options.toolkit_python, "-m", "benchmarks.peers.toolkit", *peer]
+        found[TOOLKIT] = [os.path.abspath(options.toolkit_python), str(PEERS / "toolkit.py"), *peer]
     return {name: partial(_with_out, argv) for name, argv in found.items()}
 
 
@@ -87,12 +98,12 @@ def measure(folder: Path, scenes: Path, blocks: int, options: argparse.Namespace
     write_region(region, box, INSET * box.resolution)
     commands = ways(scenes, region, box, options)
     cpu, mib = ({name: [] for name in commands} for _ in range(2))
-    jobs = {name: [] for name in (OURS, ALIKE)}
+    jobs = {name: [] for name in commands if name in (OURS, ALIKE, FAST)}
 
     def execute(name: str) -> None:
         turn = len(cpu[name])
         out = folder / f"{blocks}-{list(commands).index(name)}-{turn}"
-        used = _finish(commands[name](out))
+        used = _finish(commands[name](out), options.model if name not in jobs else ROOT)
         cpu[name].append(used.ru_utime + used.ru_stime)
         mib[name].append(used.ru_maxrss / 1024)
         if name in jobs:
@@ -106,13 +117,11 @@ def measure(folder: Path, scenes: Path, blocks: int, options: argparse.Namespace
     return Size(box, seconds, cpu, mib, jobs)
 
 
-def _finish(argv: list[str]):
-    """Run a process to its end; what it and its own children used."""
-    root = Path(__file__).parents[1]
+def _finish(argv: list[str], model: Path):
+    """Run a process to its end, with the `model` package of a folder; what it used, as rusage."""
+    at = os.environ | {"PYTHONPATH": str(model.absolute())}
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            argv, stdout=said, stderr=said, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
-        )
+        process = subprocess.Popen(argv, stdout=said, stderr=said, cwd=model, env=at)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -127,11 +136,11 @@ def _check(name: str, path: Path, reference: Path, box: GeoBox) -> None:
         with rasterio.open(reference / f"{layer}.tif") as file:
             expected = file.read(1)
         got, shown = _on_area(path, layer, box)
-        if name == OURS:
+        if name in (OURS, FAST):
             shown = shown & ~_borders(box)
         far = np.abs(got.astype(int) - expected)[shown] > (0 if layer == "lulc" else 1)
-        needed = 0.99 if name == OURS else 0.999
-        if name == OURS and layer != "lulc":
+        needed = 0.99 if name in (OURS, FAST) else 0.999
+        if name in (OURS, FAST) and layer != "lulc":
             continue  # nearest pixels of another grid: smooth layers differ by their slope
         equal = 1 - far.mean()
         print(f"{name}: {layer} agrees with the script's for {equal:.4%}", file=sys.stderr)
@@ -178,7 +187,7 @@ def report(sizes: list[Size], about: dict) -> None:
                 figures |= {"jobs": split | {"start and end": round(rest, 2)}}
             print_line(f"end to end: {name}", figures, about)
     largest = sizes[-1]
-    for ours in (OURS, ALIKE):
+    for ours in largest.jobs:
         for peer, most in ((SCRIPT, 1.0), (TOOLKIT, 1 / 3)):
             if peer not in largest.seconds:
                 continue
@@ -219,7 +228,11 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2], help="a side")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--toolkit-python", help="of the environment that holds TorchGeo")
+    parser.add_argument("--bfloat16", action="store_true", help="cloudlulc run in that, too")
     parser.add_argument("--scenes", type=Path, help="folder of scenes; made if not there")
+    parser.add_argument(
+        "--model", type=Path, default=ROOT, help="folder whose `model` package the peers use"
+    )
     parser.add_argument("--run-option", action="append", default=[], help="of cloudlulc run")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -230,7 +243,9 @@ def main() -> None:
             write_scenes(scenes, Grid(), sides[-1], options.seed, cloud=0.3)
         sizes = [measure(Path(folder), scenes, side, options) for side in sides]
         about = context(("torch", "rasterio", "apache-beam")) | {"repeats": options.repeats}
-        report(sizes, about | {"run options": options.run_option})
+        report(
+            sizes, about | {"run options": options.run_option, "peers' model": str(options.model)}
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a good engineer would write in a day: land cover of one scene by rasterio and torch.
 
-Usage: python -m benchmarks.peers.script --scenes FOLDER --checkpoint FILE --epsg 32631
-         --bounds LEFT BOTTOM RIGHT TOP --out FOLDER
+Usage: PYTHONPATH=. python benchmarks/peers/script.py --scenes FOLDER --checkpoint FILE
+         --epsg 32631 --bounds LEFT BOTTOM RIGHT TOP --out FOLDER
 
 Requirements: rasterio, torch, safetensors; `model` of this repository holds the network.
 

@@ -1,6 +1,6 @@
 """The same map by TorchGeo: its datasets, its grid sampler, a data loader, patches put together.
 
-Usage: PYTHONPATH=. TOOLKIT/bin/python -m benchmarks.peers.toolkit --scenes FOLDER
+Usage: PYTHONPATH=. TOOLKIT/bin/python benchmarks/peers/toolkit.py --scenes FOLDER
          --checkpoint FILE --epsg 32631 --bounds LEFT BOTTOM RIGHT TOP --out FOLDER
 
 Requirements, in an environment of its own: torch==2.13.0 torchgeo==0.8.1 safetensors==0.8.0
