@@ -49,9 +49,9 @@ STARTING = 240.0  # s until a worker computes: machine, image, imports, model
 LATENCY = 0.05  # s of a request to storage
 SPREAD = 0.4  # of what keys take, standard deviation of its logarithm: one of 1,000 takes 3.5 x
 
-# Requests to storage per tile of the grid by the submitter, before, between and after the jobs, as
-# `python -m benchmarks.scaling --requests` counts them: cubes made, listings, plans read.
-PER_TILE = 100
+# Requests of the submitter per tile of the grid, counted with the emulator of benchmarks/scaling.py
+# on 2026-11-22: 27 for its two cubes, 18 for listings between the jobs and the plans at the end.
+PER_TILE = 45
 CUBE_DOCUMENTS = 9  # read once more by each worker that comes by a block of another tile
 
 
