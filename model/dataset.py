@@ -19,10 +19,9 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -40,8 +39,6 @@ COLUMNS = ("split_id", *FOLDERS)
 CLOUD = "cloud"  # folder and column of the masks
 _NAMED = 10  # faults that an error names at most
 _READERS = 4  # patches that are checked at a time
-
-T = TypeVar("T")
 
 
 def read_split(root: str | Path, split: str) -> list[Row]:
@@ -143,23 +140,38 @@ def read_samples(
     return (read_sample(row, labels_from_1) for row in read_split(root, split))
 
 
-def check(rows: Sequence[Row], labels_from_1: bool = False) -> None:
+def check(rows: Sequence[Row], labels_from_1: bool = False, keep: int = 0) -> dict[str, Sample]:
     """Reads every file of a split, so that what is wrong shows before the work begins.
+
+    Args:
+      rows: of the split.
+      labels_from_1: labels are 1-6, and 0 is unknown.
+      keep: bytes of samples that are kept for those who need them next.
+
+    Returns:
+      The first samples, by name, as many as fit.
 
     Raises:
       ValueError: files are corrupt or foreign; each is named with its row.
     """
+    kept, faults = {}, []
     with ThreadPoolExecutor(_READERS) as pool:
-        faults = pool.map(lambda row: _fault(read_sample, row, labels_from_1), rows)
-        _raise([fault for fault in faults if fault])
+        for read in pool.map(lambda row: _sample_or_fault(row, labels_from_1), rows):
+            if isinstance(read, str):
+                faults.append(read)
+                continue
+            keep -= sum(part.nbytes for part in read if isinstance(part, np.ndarray))
+            if keep >= 0:
+                kept[read.name] = read
+    _raise(faults)
+    return kept
 
 
-def _fault(read: Callable[[Row, bool], T], row: Row, labels_from_1: bool) -> str | None:
+def _sample_or_fault(row: Row, labels_from_1: bool) -> Sample | str:
     try:
-        read(row, labels_from_1)
+        return read_sample(row, labels_from_1)
     except ValueError as error:
         return str(error)
-    return None
 
 
 def _raise(faults: list[str]) -> None:

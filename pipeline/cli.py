@@ -39,6 +39,7 @@ COMMANDS = {name: (summary, "jobs") for name, summary in JOBS.items()} | {
     "inspect": ("what the pixels of scenes say of their metadata", "inspect"),
     "overview": ("a product at 100 m and 1 km, and in one piece for GDAL and QGIS", "overview"),
     "merge": ("one product from those of several dates", "merge"),
+    "versions": ("a series of dated runs, each over the one before, with the changes", "versions"),
     "change": ("what changed between two dated products: rasters and a table of areas", "change"),
     "clean": ("remove the chips of a run whose product is final", "clean"),
     "train": ("train the network on a CloudLULC-Set folder", "train"),

@@ -14,8 +14,9 @@ import numpy as np
 
 from model.legend import NODATA_CODE, Legend
 from transforms.layers import LAYERS
-from transforms.published import Published, PublishedTile, open_raster
+from transforms.published import Published, PublishedTile
 from transforms.quicklook import paint_classes, paint_ramp
+from transforms.rasters import open_raster
 from transforms.scene import SENTINEL2, Scene
 from transforms.seams import grid_position
 from transforms.statistics import CLOUDY

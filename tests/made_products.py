@@ -7,6 +7,7 @@ import numpy as np
 from model.legend import LULC6, Legend
 from transforms import store
 from transforms.export import ZARR_SHARD, write_tile
+from transforms.grid import GeoBox
 from transforms.layers import LAYERS, choose_layers
 from transforms.mosaic import Window
 from transforms.product import ProductTile, collection_url, item_url
@@ -14,6 +15,14 @@ from transforms.scene import SENTINEL2, Scene
 from transforms.stac_product import ProductRun, attribution, product_collection, product_item
 
 EVERYWHERE = (-180.0, -90.0, 180.0, 90.0)
+DAY = date(2024, 6, 15)
+
+DEGREE = 12_000
+"""Pixels of the product grid per degree."""
+
+
+def geobox(west: float, north: float, width: int, height: int, epsg: int = 4326) -> GeoBox:
+    return GeoBox(epsg, west, north, 1 / DEGREE if epsg == 4326 else 10.0, width, height)
 
 
 def scene(name: str, day: date) -> Scene:
@@ -32,7 +41,7 @@ def make_product(
     """Publish tiles with these layers.
 
     Args:
-      tiles: layers by name, (y, x), of each tile.
+      tiles: layers by name, (y, x), of each tile; of any type that holds their values.
       scenes: by tile's name, what it was made from; by default a scene of the day.
 
     Returns:
@@ -59,7 +68,8 @@ def windows(pixels: dict[str, np.ndarray], size: int = ZARR_SHARD):
         for left in range(0, width, size):
             rows = slice(top, min(top + size, height))
             cols = slice(left, min(left + size, width))
-            yield Window(rows, cols, {name: layer[rows, cols] for name, layer in pixels.items()})
+            part = {n: layer[rows, cols].astype(LAYERS[n].dtype) for n, layer in pixels.items()}
+            yield Window(rows, cols, part)
 
 
 def layers(lulc: np.ndarray, confidence: int | np.ndarray, age: int = 0) -> dict[str, np.ndarray]:
@@ -69,4 +79,24 @@ def layers(lulc: np.ndarray, confidence: int | np.ndarray, age: int = 0) -> dict
     return {"lulc": lulc.astype(np.uint8)} | {
         name: np.where(nothing, LAYERS[name].nodata, value).astype(LAYERS[name].dtype)
         for name, value in full.items()
+    }
+
+
+def patchwork(rng: np.random.Generator, height: int, width: int) -> dict[str, np.ndarray]:
+    """All layers of a made-up place: fields of classes under bands of cloud, a corner unmapped."""
+    codes = np.array([c.code for c in LULC6.classes])
+    coarse = rng.choice(
+        6, (height // 10 + 1, width // 10 + 1), p=(0.05, 0.4, 0.25, 0.02, 0.03, 0.25)
+    )
+    lulc = codes[coarse.repeat(10, 0).repeat(10, 1)[:height, :width]]
+    lulc[:15, :15] = 0
+    bands = rng.choice([5, 50, 90, 255], height // 10 + 1).repeat(10)[:height]
+    cloud = np.broadcast_to(bands[:, None], (height, width))
+    return {
+        "lulc": lulc,
+        "confidence": rng.integers(30, 100, (height, width)),
+        "reliability": np.where(cloud == 255, 0, 80),
+        "cloud": cloud,
+        "optical_age": np.where(cloud == 255, -32768, -2),
+        "sar_age": np.full((height, width), 3),
     }

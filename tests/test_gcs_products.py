@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from made_product import geobox, make_product, patchwork
+from made_products import DAY, geobox, make_product, patchwork
 from test_gcs import emulator as emulator
 from test_gcs import gcs as gcs
 
 from pipeline.cli import main
 from transforms import store
+from transforms.product import ProductTile
 
 BOX = geobox(3.0, 50.0, 120, 90)
 
@@ -17,7 +18,7 @@ def test_a_product_on_gs_is_sampled_and_compared(tmp_path):
     layers = patchwork(np.random.default_rng(3), *BOX.shape)
     tables, documents = [], []
     for place in ("gs://bucket", str(tmp_path)):
-        run = make_product(f"{place}/products", {"N49E003": (BOX, layers)})
+        run = make_product(f"{place}/products", DAY, {ProductTile("N49E003", BOX): layers})
         table = f"{place}/sample.csv"
         design = ["assess", "design", run, f"--out={table}", "--minimum=3", "--size=90"]
         assert main(design) == 0

@@ -11,7 +11,7 @@ from pyproj import Transformer
 
 from transforms import store
 from transforms.grid import GeoBox
-from transforms.published import open_raster
+from transforms.rasters import open_raster
 
 _SAME_GRID = 0.01  # px by which edges may differ over a whole window
 

@@ -22,7 +22,8 @@ from transforms.grid import GeoBox
 from transforms.layers import LAYERS, Layer
 from transforms.mosaic import Window
 from transforms.product import ProductGrid, metres_per_unit
-from transforms.published import Published, PublishedTile, open_raster
+from transforms.published import Published, PublishedTile
+from transforms.rasters import open_raster
 from transforms.stac_product import COG_TYPE
 
 WINDOW = 5000

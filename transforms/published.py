@@ -10,6 +10,7 @@ from model.legend import LandCoverClass, Legend
 from transforms import store
 from transforms.grid import GeoBox
 from transforms.mosaic import Window
+from transforms.rasters import open_raster
 
 BLOCK = 2048
 """Side of the blocks that a tile is read by, px."""
@@ -85,16 +86,6 @@ def read_blocks(
                 number,
                 Window(rows, cols, {name: r.read(1, window=window) for name, r in rasters.items()}),
             )
-
-
-def open_raster(url: str):
-    """A raster to read from, local or under gs://."""
-    import fsspec
-    import rasterio
-
-    if store.is_local(url):
-        return rasterio.open(store.local_path(url))
-    return rasterio.open(url, opener=fsspec.url_to_fs(url)[0])
 
 
 def run_folder(product: Published) -> str:

@@ -18,7 +18,7 @@ from pyproj import Geod, Transformer
 from model.legend import NODATA_CODE, Legend
 from transforms import store
 from transforms.layers import LAYERS
-from transforms.published import open_raster
+from transforms.rasters import open_raster
 
 _MARGIN, _GAP = 40, 44
 _MAP_BOX = (1040, 960)  # largest (width, height) of the map, px

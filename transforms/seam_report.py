@@ -11,7 +11,8 @@ import numpy as np
 
 from transforms.grid import Grid
 from transforms.layers import LAYERS
-from transforms.published import Published, open_raster
+from transforms.published import Published
+from transforms.rasters import open_raster
 from transforms.seams import MOVED, Border, ReadLayer, add_up, find_seams, grid_position
 
 FLAGGED, FAILED = 1.1, 1.25

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from pyproj import CRS, Transformer
 
-from pipeline.viewer.cogs import open_cog
 from pipeline.viewer.products import Bounds, Product, ViewTile
 from transforms.area import pixel_areas
 from transforms.grid import GeoBox
+from transforms.rasters import open_cog
 
 MOST_PIXELS = 4_000_000
 """Read at full resolution for one view; beyond it overviews are read."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from pyproj import Transformer
 
-from pipeline.viewer.cogs import open_cog
 from pipeline.viewer.products import Product, ViewTile, run_url
 from transforms.grid import BlockKey, Grid, TileIndex, zone_epsg
 from transforms.layers import LAYERS
+from transforms.rasters import open_cog
 from transforms.store import exists, read_json
 
 _SENSORS = {"S1": "sentinel-1", "S2": "sentinel-2"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pipeline.viewer.cogs import open_cog
 from pipeline.viewer.products import Bounds, Product
 from pipeline.viewer.styles import colormap
+from transforms.rasters import open_cog
 
 TILE_SIZE = 256  # px
 

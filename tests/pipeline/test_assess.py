@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from made_product import geobox, make_product, patchwork
+from made_products import DAY, geobox, make_product, patchwork
 
 from pipeline.cli import main
+from transforms.product import ProductTile
 
 BOX = geobox(3.0, 50.0, 200, 160)
+TILE = ProductTile("N49E003", BOX)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def layers():
 
 @pytest.fixture
 def run(layers, tmp_path):
-    return make_product(tmp_path / "run", {"N49E003": (BOX, layers)})
+    return make_product(str(tmp_path / "run"), DAY, {TILE: layers})
 
 
 def design(run, path, *options):

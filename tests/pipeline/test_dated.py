@@ -7,6 +7,7 @@ import pytest
 import rasterio
 from made_products import layers, make_product
 
+from pipeline.cli import main
 from pipeline.dated import make_versions
 from pipeline.schedule import read_schedule
 from transforms.product import ProductGrid, ProductTile
@@ -53,6 +54,13 @@ def test_every_run_makes_a_version_and_the_change_since_the_one_before(series):
     change = pixels(made[2].removesuffix("map") + "change", WEST.name, "change")
     # What August did not see is no change, and none that is confident of being none.
     assert (change[:20] == 0).all() and (change[20:] == 45).all()
+
+
+def test_the_command_does_so_for_runs_that_a_workflow_made(series, tmp_path, capsys):
+    assert main(["versions", f"{series}/", "--rule", "best-evidence"]) == 0
+    assert capsys.readouterr().out.split() == [f"{series}-versions/{day}/map" for day in DAYS]
+    assert main(["versions", str(tmp_path / "nothing")]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
 
 
 def test_what_has_no_news_is_linked_and_a_late_scene_reaches_later_versions(series):

@@ -1,15 +1,19 @@
 """`cloudlulc evaluate`: its JSON against counts made here, what is refused, and going on."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from made_set import make_set, read, write
 from planet import micro_checkpoint
 
+from model import dataset as split_files
+from model import scored_split
 from model.checkpoint import load
 from model.inputs import INPUTS
 from model.legend import LULC6
+from model.patch import read_sample
 from model.predict import Predictor
 from pipeline.cli import main
 from transforms.pixels.spectral_clouds import spectral_mask
@@ -97,6 +101,24 @@ def test_an_evaluation_goes_on_where_it_stopped(dataset, weights, tmp_path, caps
     assert evaluate(dataset, weights, part, "--resume", "--labels-from-1") == 2
     assert "is of another evaluation" in capsys.readouterr().err
     assert evaluate(dataset, weights, part) == 0 and part.read_bytes() == whole.read_bytes()
+
+
+def test_samples_that_memory_holds_are_read_once(dataset, weights, tmp_path, monkeypatch):
+    reads: Counter = Counter()
+
+    def counting(row, labels_from_1=False):
+        reads[row.name] += 1
+        return read_sample(row, labels_from_1)
+
+    for module in (split_files, scored_split):
+        monkeypatch.setattr(module, "read_sample", counting)
+    assert evaluate(dataset, weights, tmp_path / "once.json", "--modalities") == 0
+    assert set(reads.values()) == {1}
+    reads.clear()
+    monkeypatch.setattr(scored_split, "KEPT", 40_000)  # bytes: one sample, not two
+    assert evaluate(dataset, weights, tmp_path / "anew.json", "--modalities") == 0
+    assert sorted(reads.values()) == [1, 4, 4, 4, 4]
+    assert (tmp_path / "once.json").read_bytes() == (tmp_path / "anew.json").read_bytes()
 
 
 def spoil_bands(root):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from made_product import DEGREE, geobox, make_product, patchwork
+from made_products import DAY, DEGREE, geobox, make_product, patchwork
 from pyproj import Geod, Transformer
 
 from model.crosswalks import OTHER_MAPS
@@ -14,9 +14,11 @@ from model.legend import LULC6
 from transforms import published
 from transforms.agreement import Place, agreement, agreement_text, differences
 from transforms.other_map import EXACT, WARPED, OtherRasters
+from transforms.product import ProductTile
 from transforms.published import open_product
 
 BOX = geobox(3.0, 50.0, 150, 110)
+TILE = ProductTile("N49E003", BOX)
 NAMES = {c.code: c.name for c in LULC6.classes}
 MIDDLE = 3.0 + 70.5 / DEGREE
 WEST = Place("west", shapely.box(2.9, 49.9, MIDDLE, 50.1))
@@ -30,7 +32,7 @@ def lulc():
 @pytest.fixture(scope="module")
 def product(lulc, tmp_path_factory):
     return open_product(
-        make_product(tmp_path_factory.mktemp("run"), {"N49E003": (BOX, {"lulc": lulc})})
+        make_product(str(tmp_path_factory.mktemp("run")), DAY, {TILE: {"lulc": lulc}})
     )
 
 

@@ -2,17 +2,19 @@
 
 import numpy as np
 import pytest
-from made_product import geobox, make_product, patchwork
+from made_products import DAY, geobox, make_product, patchwork
 
 from transforms.area import pixel_areas
 from transforms.assessment import assess, why_no_intervals
 from transforms.assessment_text import assessment_text
+from transforms.product import ProductTile
 from transforms.published import open_product
 from transforms.sample_table import read_table, write_table
 from transforms.sampling import draw
 from transforms.strata import count_strata, stratification
 
 BOX = geobox(3.0, 50.0, 200, 160)
+TILE = ProductTile("N49E003", BOX)
 CLASSES = ["forest", "grassland", "cropland", "built-up", "barren", "water"]
 
 
@@ -23,7 +25,7 @@ def layers():
 
 @pytest.fixture(scope="module")
 def product(layers, tmp_path_factory):
-    return open_product(make_product(tmp_path_factory.mktemp("run"), {"N49E003": (BOX, layers)}))
+    return open_product(make_product(str(tmp_path_factory.mktemp("run")), DAY, {TILE: layers}))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,7 @@ def test_what_is_no_probability_sample_gets_counts_and_no_interval(product, fill
 
 def test_a_map_that_changed_since_the_draw_is_noticed(product, filled, layers, tmp_path):
     swapped = layers | {"lulc": np.where(layers["lulc"] == 10, 30, layers["lulc"])}
-    newer = open_product(make_product(tmp_path, {"N49E003": (BOX, swapped)}))
+    newer = open_product(make_product(str(tmp_path), DAY, {TILE: swapped}))
     reasons, _ = why_no_intervals(newer, filled)
     assert any("the product has no stratum forest/" in text for text in reasons)
     assert any("says forest/" in text and "has grassland/" in text for text in reasons)

@@ -5,11 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import rasterio
-from made_product import geobox, make_product, patchwork
+from made_products import DAY, geobox, make_product, patchwork
 
 from model.legend import LULC6
 from transforms import published
 from transforms.area import pixel_areas
+from transforms.product import ProductTile
 from transforms.published import open_product, read_blocks
 from transforms.sampling import draw
 from transforms.strata import CLOUD_REGIMES, cloud_regimes, count_strata, stratification
@@ -25,7 +26,11 @@ def layers():
 
 @pytest.fixture(scope="module")
 def product(layers, tmp_path_factory):
-    root = make_product(tmp_path_factory.mktemp("run"), {n: (BOXES[n], layers[n]) for n in BOXES})
+    root = make_product(
+        str(tmp_path_factory.mktemp("run")),
+        DAY,
+        {ProductTile(n, BOXES[n]): layers[n] for n in BOXES},
+    )
     return open_product(root)
 
 
@@ -141,7 +146,11 @@ def test_only_blocks_with_a_sample_are_read_again(product, monkeypatch):
 
 def test_a_projected_product_has_both_coordinates(tmp_path):
     box = geobox(500_000, 5_540_000, 100, 80, epsg=32631)
-    root = make_product(tmp_path, {"E00N00": (box, patchwork(np.random.default_rng(0), 80, 100))})
+    root = make_product(
+        str(tmp_path),
+        DAY,
+        {ProductTile("E00N00", box): patchwork(np.random.default_rng(0), 80, 100)},
+    )
     product = open_product(root)
     how = stratification(product, by_cloud=False)
     strata = count_strata(product, how)
@@ -153,7 +162,11 @@ def test_a_projected_product_has_both_coordinates(tmp_path):
 
 def test_strata_by_cloud_need_the_layers(tmp_path):
     pixels = patchwork(np.random.default_rng(0), 60, 60)
-    root = make_product(tmp_path, {"N50E003": (geobox(3, 50, 60, 60), {"lulc": pixels["lulc"]})})
+    root = make_product(
+        str(tmp_path),
+        DAY,
+        {ProductTile("N50E003", geobox(3, 50, 60, 60)): {"lulc": pixels["lulc"]}},
+    )
     product = open_product(root)
     with pytest.raises(ValueError, match="no layer cloud, reliability.*--strata class"):
         stratification(product, by_cloud=True)
