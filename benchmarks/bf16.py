@@ -4,7 +4,7 @@
 
 Prints one JSON line per kind of chip: the share of pixels whose class stays the same, among those
 with a confidence of 60 and more in float32 and among the others; the largest change of confidence
-that 99.9 % of the pixels stay below. Real chips are the scenes of `score_real`, their central 256
+that 99.9 % of the pixels stay below. Real chips are the scenes of `real_scenes`, their central 256
 pixels; rendered ones are patches of the test split. Both also lie under simulated clouds.
 """
 
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.score_real import scenes
+from benchmarks.real_scenes import scenes
 from model.checkpoint import load
 from model.clouds import simulate_clouds
 from model.dataset import read_split

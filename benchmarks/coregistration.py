@@ -29,7 +29,7 @@ import numpy as np
 import rasterio
 from scipy import fft, ndimage
 
-from benchmarks.score_real import decibel, scenes
+from benchmarks.real_scenes import decibel, scenes
 from model.clouds import simulate_clouds
 from model.inputs import INPUTS
 from transforms.pixels.coregister import APPLY_FROM, Shift, estimate_shift

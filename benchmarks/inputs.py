@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import rasterio
 
-from benchmarks.score_real import scenes as real_scenes
+from benchmarks.real_scenes import scenes as real_scenes
 from model.inputs import INPUTS
 from transforms.grid import GeoBox
 from transforms.pixels.cloudmask import UKIS_CSMASK, check_cloud_mask, cloud_and_shadow

@@ -7,7 +7,7 @@ DATASET is a folder in CloudLULC-Set's layout with clear images. The queue train
 every seed and appends one line per finished run to OUT/results.jsonl; a killed queue goes on where
 it stopped, in the middle of a run, too. Every network is scored on the test split: the central crop
 of each clear image under a simulated cloud of each bin of cover, so that bins differ in nothing
-else. DATA, if given, holds the real scenes of `score_real`, which no sample was made from; their
+else. DATA, if given, holds the real scenes of `real_scenes`, which no sample was made from; their
 labels are those of another network (Dynamic World on the clear image), not truth. `--table` prints
 the means over seeds and the paired bootstrap over places of `full` minus each other model.
 """
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.score_real import scenes
+from benchmarks.real_scenes import scenes
 from model.baselines import PEERS
 from model.bootstrap import paired_bootstrap
 from model.clouds import simulate_clouds

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 
 from benchmarks.bf16 import agreement, clouded
-from benchmarks.score_real import decibel, l1c
+from benchmarks.real_scenes import decibel, l1c
 from model.checkpoint import load
 from model.precision import PRECISIONS, bfloat16_is_fast
 from model.predict import Predictor
