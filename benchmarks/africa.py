@@ -5,8 +5,8 @@ Usage: python -m benchmarks.africa [--workers 100 1000 4000] [--quota 40 400] [-
 Nothing of this was run on a cluster. What there is to do comes from the functions that make a run's
 plan (`pipeline.work`), what it takes from the measured rates (benchmarks/rates.json), prices from
 pipeline/prices.toml. Every job is then played through key by key: a worker takes the next key when
-it is free, computes or waits as long as the key takes, and passes the two things that all workers
-share, requests and bytes of storage, in turn.
+it is free, computes or waits as long as the key takes, and passes what all workers share, requests
+and bytes of services, in turn.
 
 A quota of the imagery's service is kept by the run itself (`--max-requests` lanes), so no more
 workers than lanes have something to do in ingest. Assumptions are the constants in capitals; where
@@ -169,17 +169,18 @@ def play(job: Job, workers: int) -> Played:
     todo = iter(job.seconds)
     events = [(STARTING + next(todo), worker) for worker in range(count)]
     heapq.heapify(events)
-    storage = ending = 0.0
+    served = ending = 0.0
     ends: list[float] = []
     while events:
         computed, worker = heapq.heappop(events)
         grown = 2 ** ((computed - STARTING) // DOUBLING)
         share = max(
-            job.writes / (WRITES * grown), job.reads / (READS * grown), job.bytes / BANDWIDTH
+            *(job.writes / (WRITES * grown), job.reads / (READS * grown)),
+            *(job.bytes / BANDWIDTH, job.asked / RATE),
         )
-        # The requests of a key follow one another, and those of all workers share the storage.
-        storage = max(storage, computed) + share
-        ending = max(storage, computed + (job.writes + job.reads) / AT_ONCE * LATENCY)
+        # The requests of a key follow one another, and what serves them serves all workers.
+        served = max(served, computed) + share
+        ending = max(served, computed + (job.writes + job.reads) / AT_ONCE * LATENCY)
         following = next(todo, None)
         if following is None:
             ends.append(ending)

@@ -1,8 +1,8 @@
 """Seconds, memory, requests and shuffled bytes per chip, from 32 to 3,200 chips; two processes.
 
 Usage: python -m benchmarks.scaling [--chips 32 320 3200] [--repeats 3] [--keep FILE]
-       python -m benchmarks.scaling --processes [--chips 640]
-       python -m benchmarks.scaling --requests [--chips 32 320] [--blocks-per-tile 10]
+       python -m benchmarks.scaling --processes [--chips 160]
+       python -m benchmarks.scaling --requests [--chips 400 1600]
 
 The three jobs on the synthetic source, each run in a process of its own, one thread. Chips are
 small (64 px), so that what is not arithmetic counts 64 times as much as it does in chips of the
@@ -10,9 +10,9 @@ default size; a tile of the grid has 4 blocks or 16 chips, and so has a product 
 for 32 chips and two hundred for 3,200.
 
 Seconds per chip are those of the further chips from one size to the next: what every run takes
-once, its fixed start, is in both and falls out; it is stated by itself. With --requests runs write
-to a Google Cloud Storage emulator, which logs every request. What is shuffled is counted where
-Beam's runner takes it in to be grouped.
+once, its fixed start, is in both and falls out; it is stated by itself. With --requests tiles have
+100 blocks, as by default, and runs write to a Google Cloud Storage emulator, which logs every
+request. What is shuffled is counted where Beam's runner takes it in to be grouped.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def processes(chips: int, repeats: int) -> None:
     print_table(rows)
 
 
-def requests(chips: list[int], blocks_per_tile: int) -> None:
+def requests(chips: list[int]) -> None:
     """Requests to object storage per chip, by kind, as an emulator's log has them."""
     from tests.servers.gcs import gcs_emulator
 
@@ -251,7 +251,7 @@ def requests(chips: list[int], blocks_per_tile: int) -> None:
             buckets = Path(folder) / "buckets"
             (buckets / "bucket").mkdir(parents=True)
             with gcs_emulator(buckets) as url:
-                run = measured(n, emulator=url, blocks_per_tile=blocks_per_tile)
+                run = measured(n, emulator=url, blocks_per_tile=10)
                 log = (Path(folder) / "gcs.log").read_text()
         kinds = Counter(kind_of(*match) for match in _REQUEST.findall(log))
         rows.append({"chips": run["chips"]} | {kind: kinds[kind] / n for kind in KINDS})
@@ -280,9 +280,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="JSON lines of runs: more, and those of before")
     parser.add_argument("--processes", action="store_true", help="one process against two")
     parser.add_argument("--requests", action="store_true", help="to object storage, by kind")
-    parser.add_argument("--blocks-per-tile", type=int, default=2, help="per side (default: 2)")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--emulator", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--blocks-per-tile", type=int, default=2, help=argparse.SUPPRESS)
     args, beam_args = parser.parse_known_args()
     if args.child:
         chips, out = args.child
@@ -290,9 +290,9 @@ def main() -> None:
         grid = grid_of(args.blocks_per_tile)
         print(json.dumps(child(int(chips), grid, out, flags, args.emulator)))
     elif args.processes:
-        processes(*(args.chips or [640]), args.repeats)
+        processes(*(args.chips or [160]), args.repeats)
     elif args.requests:
-        requests(args.chips or [32, 320], args.blocks_per_tile)
+        requests(args.chips or [400, 1600])
     else:
         sizes(args.chips or [32, 320, 3200], args.repeats, args.keep)
 

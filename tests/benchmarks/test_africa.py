@@ -7,6 +7,7 @@ import pytest
 from benchmarks.africa import (
     BANDWIDTH,
     DOUBLING,
+    RATE,
     STARTING,
     WRITES,
     Job,
@@ -40,9 +41,10 @@ def test_no_more_workers_have_something_to_do_than_there_are_lanes_or_keys():
     [
         ({"writes": 10 * WRITES}, 1000.0, "writes/s of the bucket"),
         ({"size": 10 * BANDWIDTH}, 1000.0, "bandwidth of the bucket"),
+        ({"asked": 10 * RATE}, 1000.0, "requests/s of the source"),
     ],
 )
-def test_storage_is_shared_by_all_workers(asked, seconds, by):
+def test_services_are_shared_by_all_workers(asked, seconds, by):
     played = play(job([1.0] * 100, **asked), 100)
     assert played.by == by
     assert seconds <= played.wall - STARTING < 1.8 * seconds
