@@ -75,7 +75,7 @@ def _stripes(
     empty = (stored <= 1) | ~known
     outside = ~valid | zeros
     whole = _patches(valid & ~zeros & empty.all(axis=0), outside)
-    half = valid & ~zeros & (empty.mean(axis=0) >= 0.5)
+    half = valid & ~zeros & (2 * empty.sum(axis=0, dtype=np.uint8) >= len(empty))
     if not outside.any():
         return whole
     start = outside | whole
@@ -84,9 +84,9 @@ def _stripes(
 
 def _patches(found: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """Those pixels of `found` (y, x) that touch the outside or come in patches."""
-    labels, count = ndimage.label(found, _EIGHT)
-    if not count:
+    if not found.any():
         return found
+    labels, count = ndimage.label(found, _EIGHT)
     size = np.bincount(labels.ravel(), minlength=count + 1)
     keep = size >= _PATCH
     keep[np.unique(labels[ndimage.binary_dilation(outside, _EIGHT) & found])] = True

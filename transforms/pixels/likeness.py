@@ -70,7 +70,10 @@ def window_sums(optical: np.ndarray, sar: np.ndarray, clear: np.ndarray) -> np.n
         return none
     bright = {b: np.log(np.maximum(optical[b], 30).astype(np.float32)) for b in bands}
     decibel = sar.astype(np.float32) * np.float32(INPUTS.sar.scale)
-    ours = _edges([bright[b] for b in _SHARP], seen), _features(list(bright.values()), seen)
+    ours = (
+        _edges(np.stack([bright[b] for b in _SHARP]), seen),
+        _features(np.stack(list(bright.values())), seen),
+    )
     theirs = _edges(decibel, echo), _echoes(decibel, echo)
     seen = _erode(seen, _CLOUD_MARGIN)
     echo = _erode(echo, _EDGE_MARGIN)
@@ -108,7 +111,7 @@ def likeness(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return _information(sums[_EDGE_TERMS:]) + _EDGE_WEIGHT * edges, correlation, sums[3]
 
 
-def _edges(planes: np.ndarray | list[np.ndarray], valid: np.ndarray) -> np.ndarray:
+def _edges(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Orientated gradients, (orientation, y, x) float32, of planes (plane, y, x) float32.
 
     The absolute gradient in six directions, so that an edge counts whichever side is brighter;
@@ -117,26 +120,25 @@ def _edges(planes: np.ndarray | list[np.ndarray], valid: np.ndarray) -> np.ndarr
     angles = np.pi * np.arange(_ORIENTATIONS, dtype=np.float32)[:, None, None] / _ORIENTATIONS
     cos, sin = np.cos(angles), np.sin(angles)
     structure = np.zeros((_ORIENTATIONS, *valid.shape), np.float32)
-    for plane in planes:
-        down, right = np.gradient(_average(plane, valid, _EDGE_SMOOTH))
+    for plane in _average(planes, valid, _EDGE_SMOOTH):
+        down, right = np.gradient(plane)
         edges = np.abs(cos * right + sin * down)
         structure += edges / max(float(edges[:, valid].mean()), 1e-6)
-    for edges in structure:
-        edges -= _average(edges, valid, _BACKGROUND)
+    structure -= _average(structure, valid, _BACKGROUND)
     energy = (structure**2).mean(axis=0)
     floor = _CONTRAST_FLOOR * float(energy[valid].mean())
     return structure / np.sqrt(np.maximum(_average(energy, valid, _BACKGROUND) + floor, 1e-9))
 
 
-def _features(planes: list[np.ndarray], valid: np.ndarray) -> np.ndarray:
+def _features(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Principal components of the bands, and how rough they are: (feature, y, x) of variance 1."""
-    standing = np.stack([_standing_out(plane, valid, _VALUE_SMOOTH[0]) for plane in planes])
+    standing = _standing_out(planes, valid, _VALUE_SMOOTH[0])
     known = standing[:, valid].astype(np.float64)
     variances, axes = np.linalg.eigh(np.cov(known))
     first = slice(None, -_COMPONENTS - 1, -1)
     components = np.tensordot(axes[:, first].T, standing, axes=1)
     components /= np.sqrt(np.maximum(variances[first], 1e-9))[:, None, None]
-    rough = sum(np.hypot(*np.gradient(_average(plane, valid, 1.0))) for plane in planes)
+    rough = sum(np.hypot(*np.gradient(plane)) for plane in _average(planes, valid, 1.0))
     rough = np.log(rough + 0.3 * float(rough[valid].mean()) + 1e-6)
     rough = _standing_out(rough, valid, 0.0)
     out = np.zeros((_FEATURES, *valid.shape))
@@ -146,21 +148,24 @@ def _features(planes: list[np.ndarray], valid: np.ndarray) -> np.ndarray:
 
 
 def _echoes(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    standing = np.stack([_standing_out(plane, valid, _VALUE_SMOOTH[1]) for plane in planes])
+    standing = _standing_out(planes, valid, _VALUE_SMOOTH[1])
     spread = np.maximum(standing[:, valid].std(axis=1), 1e-6)
     return np.clip(standing / spread[:, None, None], -_CLIP, _CLIP).astype(np.float64)
 
 
-def _standing_out(plane: np.ndarray, valid: np.ndarray, smooth: float) -> np.ndarray:
-    sharp = _average(plane, valid, smooth) if smooth else plane
-    return sharp - _average(plane, valid, _BACKGROUND)
+def _standing_out(planes: np.ndarray, valid: np.ndarray, smooth: float) -> np.ndarray:
+    sharp = _average(planes, valid, smooth) if smooth else planes
+    return sharp - _average(planes, valid, _BACKGROUND)
 
 
-def _average(plane: np.ndarray, valid: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian mean of the valid pixels (normalised convolution), (y, x) float32."""
-    weight = ndimage.gaussian_filter(valid.astype(np.float32), sigma, mode="constant")
-    total = ndimage.gaussian_filter(np.where(valid, plane, 0), sigma, mode="constant")
-    return total / np.maximum(weight, 1e-3)
+def _average(planes: np.ndarray, valid: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean of the valid pixels (normalised convolution), (..., y, x) float32."""
+
+    def smooth(pixels: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(pixels, sigma, mode="constant", axes=(-2, -1))
+
+    total = smooth(np.where(valid, planes, 0))
+    return total / np.maximum(smooth(valid.astype(np.float32)), 1e-3)
 
 
 def _erode(valid: np.ndarray, margin: int) -> np.ndarray:

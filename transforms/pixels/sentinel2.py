@@ -56,9 +56,11 @@ def to_reflectance(
             )
         valid = has_data(stored, asset, raster.nodata) & (stored != 0)
         offset = asset.offset if harmonise else 0.0
-        units = np.where(valid, stored, 0) * (asset.scale / OPTICAL.scale) + offset / OPTICAL.scale
+        units = np.where(valid, stored, 0) * (asset.scale / OPTICAL.scale)
+        units += offset / OPTICAL.scale
         # Dark pixels may fall to 0 or below once the offset is off; they are still data.
-        plane[valid] = np.clip(np.rint(units), 1, 65535)[valid]
+        np.clip(np.rint(units, out=units), 1, 65535, out=units)
+        np.copyto(plane, units, where=valid, casting="unsafe")
     return out
 
 
