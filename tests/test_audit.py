@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from gcsfs.retry import HttpError
-from test_promises import content, differing
-from test_promises import loop as loop
+from test_promises import content, differing, looped, run_of
 from test_promises import weights as weights
 
 from pipeline import audit, launch
@@ -58,6 +57,13 @@ def swapped(path: Path, other: Path) -> list[str]:
 
 
 DEFECTS = (missing, truncated, flipped, foreign, swapped)
+
+
+@pytest.fixture(scope="module")
+def loop(weights, tmp_path_factory):
+    """The undisturbed run, with a layer of each kind: codes, percent and days."""
+    layers = ("lulc", "confidence", "optical_age")
+    return looped(run_of(weights, tmp_path_factory.mktemp("loop"), layers=layers))
 
 
 @pytest.fixture

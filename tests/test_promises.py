@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,23 +60,24 @@ def weights(tmp_path_factory):
     return micro_checkpoint(tmp_path_factory.mktemp("weights") / "micro.safetensors")
 
 
+def run_of(weights: str, out, **changes) -> RunConfig:
+    fields = {
+        "region": REGION,
+        "rule": PairRule(date(2024, 6, 15)),
+        "source": SOURCE,
+        "out": str(out),
+        "checkpoint": weights,
+        "checkpoint_digest": file_digest(weights),
+        "grid": GRID,
+        "product": ProductGrid(tile_size=400),
+        "threads": 1,
+    }
+    return RunConfig(**(fields | changes))
+
+
 @pytest.fixture
 def make_run(weights):
-    def make(out, **changes) -> RunConfig:
-        fields = {
-            "region": REGION,
-            "rule": PairRule(date(2024, 6, 15)),
-            "source": SOURCE,
-            "out": str(out),
-            "checkpoint": weights,
-            "checkpoint_digest": file_digest(weights),
-            "grid": GRID,
-            "product": ProductGrid(tile_size=400),
-            "threads": 1,
-        }
-        return RunConfig(**(fields | changes))
-
-    return make
+    return partial(run_of, weights)
 
 
 def run_with_beam(run: RunConfig, *beam_args: str) -> list[launch.JobReport]:
@@ -125,20 +127,12 @@ def differing(a: dict[str, bytes], b: dict[str, bytes]) -> list[str]:
 @pytest.fixture(scope="module")
 def loop(weights, tmp_path_factory):
     """The undisturbed run without Beam."""
-    out = tmp_path_factory.mktemp("loop")
-    run = RunConfig(
-        REGION,
-        PairRule(date(2024, 6, 15)),
-        SOURCE,
-        str(out),
-        weights,
-        file_digest(weights),
-        grid=GRID,
-        product=ProductGrid(tile_size=400),
-        threads=1,
-    )
+    return looped(run_of(weights, tmp_path_factory.mktemp("loop")))
+
+
+def looped(run: RunConfig) -> tuple[RunConfig, dict[str, bytes]]:
     run_in_a_loop(run)
-    return run, content(out)
+    return run, content(Path(run.out))
 
 
 def test_the_planet_is_large_enough_to_prove_something(loop):

@@ -1,13 +1,14 @@
 """Late and replaced scenes, dead letters once more, one run at a time, a moved catalogue."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 from planet import micro_checkpoint
-from test_promises import content, differing
+from test_promises import content, differing, run_of
 from test_promises import make_run as make_run
 from test_promises import weights as weights
 
@@ -46,16 +47,31 @@ class Catalogue(SyntheticSource):
         return super().read(scene, geobox, bands)
 
 
+FIRST = Catalogue(seed=3, cloud=0.4)
+
+
+@pytest.fixture(scope="module")
+def made(weights, tmp_path_factory):
+    """A run of the first catalogue."""
+    run = run_of(weights, tmp_path_factory.mktemp("made"), source="files:/here")
+    execute(run, FIRST)
+    return run
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of it."""
+    shutil.copytree(made.out, tmp_path / "run")
+    return replace(made, out=str(tmp_path / "run"))
+
+
 def execute(run, source) -> list[launch.JobReport]:
     launch.start(run)
     return [launch.execute(job, run, source, []) for job in launch.JOBS]
 
 
-def test_a_replaced_scene_is_named_and_only_its_blocks_are_made_anew(make_run, tmp_path):
-    run = make_run(tmp_path / "run")
-    first = Catalogue(seed=3, cloud=0.4)
-    execute(run, first)
-    assert not new_since(run, first).blocks
+def test_a_replaced_scene_is_named_and_only_its_blocks_are_made_anew(run, tmp_path):
+    assert not new_since(run, FIRST).blocks
     plans = [read_json(str(p)) for p in Path(run.out, "plan").glob("*.json")]
     used = {s["id"] for plan in plans for s in plan["scenes"]}
     users = {
@@ -73,13 +89,13 @@ def test_a_replaced_scene_is_named_and_only_its_blocks_are_made_anew(make_run, t
     reports = execute(run, second)
     assert reports[0].done == reports[1].done == len(changes.blocks)
     assert not new_since(run, second).blocks
-    fresh = make_run(tmp_path / "fresh")
+    fresh = replace(run, out=str(tmp_path / "fresh"))
     execute(fresh, second)
     assert differing(content(Path(run.out)), content(Path(fresh.out))) == []
 
 
 def test_a_plan_without_scenes_is_searched_again_by_refresh_alone(make_run, tmp_path):
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, layers=("lulc",))
     nothing = Catalogue(seed=3, without=("sentinel-1", "sentinel-2"))
     execute(run, nothing)
     assert launch.left(run, "ingest") == 0
@@ -90,12 +106,11 @@ def test_a_plan_without_scenes_is_searched_again_by_refresh_alone(make_run, tmp_
 
 
 def test_a_resumed_run_keeps_to_its_plan_and_sweeps_what_was_half_written(make_run, tmp_path):
-    source = Catalogue(seed=3, cloud=0.4)
-    run = make_run(tmp_path / "run")
+    run = make_run(tmp_path / "run", layers=("lulc",))
     period = run.rule.period
-    near = [s for s in source.search((5, 50, 6, 51), period) if s.sensor == "sentinel-2"]
+    near = [s for s in FIRST.search((5, 50, 6, 51), period) if s.sensor == "sentinel-2"]
     nearest = min(near, key=lambda s: abs(s.day - run.target)).day
-    early = replace(source, late=(nearest,))
+    early = replace(FIRST, late=(nearest,))
     execute(run, early)
     before = content(Path(run.out))
     key = sorted(run.blocks())[0]
@@ -107,14 +122,14 @@ def test_a_resumed_run_keeps_to_its_plan_and_sweeps_what_was_half_written(make_r
     folder = Path(run.out, "chips", key.tile.path, f".r00c00.json.{'0b' * 16}.partial")
     folder.mkdir()
     (folder / "r00c00.json").write_bytes(b"{")
-    assert execute(run, source)[0].done == 1
+    assert execute(run, FIRST)[0].done == 1
     assert differing(content(Path(run.out)), before) == []
-    assert new_since(run, source).blocks
+    assert new_since(run, FIRST).blocks
 
 
 def test_dead_letters_are_grouped_and_retried_alone(make_run, tmp_path, capsys, monkeypatch):
     good = SyntheticSource(seed=3, cloud=0.4)
-    run = replace(make_run(tmp_path), source="synthetic:seed=3,cloud=0.4")
+    run = make_run(tmp_path, source="synthetic:seed=3,cloud=0.4", layers=("lulc",))
     optical = [s for s in good.search((5, 50, 7, 51), run.rule.period) if s.sensor == "sentinel-2"]
     nearest = min(optical, key=lambda s: (abs(s.day - run.target), s.id))
     monkeypatch.setattr(
@@ -187,12 +202,9 @@ def test_a_run_has_one_id_wherever_its_catalogue_and_weights_lie(make_run, tmp_p
     assert run.id != replace(run, checkpoint_digest="0" * 64).id
 
 
-def test_a_moved_catalogue_goes_on_and_another_one_is_refused(make_run, tmp_path):
-    run = make_run(tmp_path, source="files:/here")
-    source = Catalogue(seed=3, cloud=0.4)
-    execute(run, source)
+def test_a_moved_catalogue_goes_on_and_another_one_is_refused(run):
     forget(run, sorted(run.blocks())[:1])
-    launch.check(replace(run, source="files:/there"), source)
+    launch.check(replace(run, source="files:/there"), FIRST)
     other = Catalogue(seed=3, cloud=0.4, replaced=tuple(_planned(run)))
     with pytest.raises(ValueError, match="other scenes than files:/here.*--refresh"):
         launch.check(replace(run, source="files:/there"), other)

@@ -23,25 +23,37 @@ from pipeline.watchdog import WorkerDied, watched
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def pool(tmp_path):
-    with beam_service(WORKER_POOL, tmp_path / "pool.log") as address:
+@pytest.fixture(scope="module")
+def pool_log(tmp_path_factory):
+    return tmp_path_factory.mktemp("pool") / "pool.log"
+
+
+@pytest.fixture(scope="module")
+def pool(pool_log):
+    with beam_service(WORKER_POOL, pool_log) as address:
         yield address
 
 
+def workers_started(pool_log: Path) -> int:
+    return pool_log.read_text().count("Starting worker with command")
+
+
 @pytest.mark.timeout(600)
-def test_an_external_pool_of_two_workers_writes_the_same_bytes(pool, loop, make_run, tmp_path):
+def test_an_external_pool_of_two_workers_writes_the_same_bytes(
+    pool, pool_log, loop, make_run, tmp_path
+):
+    before = workers_started(pool_log)
     args = ["--environment_type=EXTERNAL", f"--environment_config={pool}", "--direct_num_workers=2"]
     reports = run_with_beam(make_run(tmp_path / "out"), "--runner=FnApiRunner", *args)
     assert [r.failed for r in reports] == [0, 0, 0]
     assert all(r.done == r.todo > 0 for r in reports)
     assert differing(content(tmp_path / "out"), loop[1]) == []
-    started = (tmp_path / "pool.log").read_text().count("Starting worker with command")
-    assert started == 2 * len(reports)
+    assert workers_started(pool_log) - before == 2 * len(reports)
 
 
 @pytest.mark.timeout(600)
-def test_the_portable_job_service_writes_the_same_bytes(pool, loop, make_run, tmp_path):
+def test_the_portable_job_service_writes_the_same_bytes(pool, pool_log, loop, make_run, tmp_path):
+    before = workers_started(pool_log)
     with beam_service(JOB_SERVICE, tmp_path / "service.log") as service:
         args = [f"--job_endpoint={service}", "--environment_type=EXTERNAL"]
         args += [f"--environment_config={pool}"]
@@ -49,7 +61,7 @@ def test_the_portable_job_service_writes_the_same_bytes(pool, loop, make_run, tm
     assert [r.failed for r in reports] == [0, 0, 0]
     assert all(r.done == r.todo > 0 for r in reports)
     assert differing(content(tmp_path / "out"), loop[1]) == []
-    assert "Starting worker with command" in (tmp_path / "pool.log").read_text()
+    assert workers_started(pool_log) > before
 
 
 @pytest.mark.parametrize(
@@ -145,11 +157,19 @@ def processes_below(pid: int) -> list[int]:
     return found
 
 
+@pytest.fixture(scope="module")
+def quiet(weights, tmp_path_factory):
+    """What the command writes where nobody kills its workers."""
+    out = tmp_path_factory.mktemp("quiet") / "out"
+    assert main(command(out, weights)) == 0
+    return content(out)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("kind", ["of the run", "of a pool"])
 def test_a_killed_worker_ends_the_run_and_the_next_one_completes_it(
-    request, weights, tmp_path, kind
+    request, weights, quiet, tmp_path, kind
 ):
     two = ["--", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     if kind == "of a pool":
@@ -188,7 +208,6 @@ def test_a_killed_worker_ends_the_run_and_the_next_one_completes_it(
     assert finished
 
     assert main(arguments) == 0
-    assert main(command(tmp_path / "quiet", weights)) == 0
     after = {n: data for n, data in content(out).items() if ".partial" not in n}
     assert {n: after[n] for n in finished} == {n: before[n] for n in finished}
-    assert differing(after, content(tmp_path / "quiet")) == []
+    assert differing(after, quiet) == []
