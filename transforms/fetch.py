@@ -11,6 +11,7 @@ import zarr
 from apache_beam.metrics import Metrics
 
 from model.inputs import InputSpec
+from transforms.beside import Beside, at_the_end
 from transforms.chips import OPEN_CUBES, open_chip_cube, write_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex
@@ -87,6 +88,8 @@ class WriteChips(beam.PTransform):
 
 @dataclass
 class _WriteChips(beam.DoFn):
+    """Writes a block while the next one is read."""
+
     root: str
     grid: Grid
     inputs: InputSpec
@@ -94,18 +97,29 @@ class _WriteChips(beam.DoFn):
     def setup(self):
         self._cube = lru_cache(OPEN_CUBES)(self._open)
         self._written = Metrics.counter("fetch", "blocks written")
-        self._expected = storage_errors()
+
+    def start_bundle(self):
+        self._beside = Beside()
 
     def process(self, element: tuple[BlockKey, Chips]) -> Iterator:
-        key, chips = element
+        yield from map(self._counted, self._beside.do(self._write, *element))
+
+    def finish_bundle(self) -> Iterator:
+        yield from map(at_the_end, map(self._counted, self._beside.rest()))
+
+    def _write(self, key: BlockKey, chips: Chips) -> BlockKey | beam.pvalue.TaggedOutput:
         try:
             write_chips(self._cube(key.tile), self.grid, self.inputs, key, chips)
-        except self._expected as error:
+        except storage_errors() as error:
             # What storage refuses is this block's failure; without its seal it is not complete.
-            yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write chips", error))
-            return
-        self._written.inc()
-        yield key
+            return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write chips", error))
+        return key
+
+    def _counted(self, result: BlockKey | beam.pvalue.TaggedOutput):
+        # On the bundle's own thread, the only one where Beam counts.
+        if isinstance(result, BlockKey):
+            self._written.inc()
+        return result
 
     def _open(self, tile: TileIndex) -> zarr.Group:
         return open_chip_cube(self.root, tile, self.grid, self.inputs)

@@ -8,6 +8,7 @@ overlap, and GDAL's warper chooses its approximations per window.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from types import MappingProxyType
@@ -32,6 +33,9 @@ from transforms.sources.headers import (
 
 ON_GRID = 1e-6
 """How far a corner may lie from the file's pixel grid and still be on it, px."""
+
+AT_ONCE = 4
+"""Files of a scene that are read at a time: while one is waited for, another is decoded."""
 
 
 class _Plane(NamedTuple):
@@ -79,30 +83,46 @@ def read_scene(
       SourceUnavailable: a file could not be read.
       ValueError: the scene has no such band, or a file has no CRS, north-up grid or nodata.
     """
-    assets = [_asset(scene, band) for band in bands]
-    planes, points = [], {}
-    with rasterio.Env(**settings), ExitStack() as stack:
-        opened: dict[str, DatasetReader] = {}
+    by_file: dict[str, list[Asset]] = {}
+    for asset in [_asset(scene, band) for band in bands]:
+        by_file.setdefault(asset.href, []).append(asset)
+    points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-        def read_plane(asset: Asset, href: str) -> _Plane:
-            if href not in opened:
-                opened[href] = stack.enter_context(open_asset(asset._replace(href=href)))
-            try:
-                check_georeference(scene, asset, opened[href])
-                return _read_plane(scene, asset, opened[href], geobox, points)
-            except RasterioError:
-                opened.pop(href).close()
-                ask_again(asset._replace(href=href))
-                raise
+    def read_file(assets: list[Asset]) -> dict[str, _Plane]:
+        with rasterio.Env(**settings), ExitStack() as stack:
+            opened: dict[str, DatasetReader] = {}
 
-        for asset in assets:
-            try:
-                planes.append(attempt(partial(read_plane, asset), asset))
-            except RasterioError as error:
-                raise SourceUnavailable(
-                    f"scene {scene.id}, band {asset.band}: {asset.href} cannot be read: {error}"
-                ) from error
-    return _stack(scene, geobox, bands, planes)
+            def read_plane(asset: Asset, href: str) -> _Plane:
+                if href not in opened:
+                    opened[href] = stack.enter_context(open_asset(asset._replace(href=href)))
+                try:
+                    check_georeference(scene, asset, opened[href])
+                    return _read_plane(scene, asset, opened[href], geobox, points)
+                except RasterioError:
+                    opened.pop(href).close()
+                    ask_again(asset._replace(href=href))
+                    raise
+
+            return {asset.band: _patiently(scene, asset, attempt, read_plane) for asset in assets}
+
+    first, *rest = by_file.values()
+    # Alone: it asks for the token and finds the positions that all of them use.
+    planes = read_file(first)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for more in pool.map(read_file, rest):
+            planes |= more
+    return _stack(scene, geobox, bands, [planes[band] for band in bands])
+
+
+def _patiently(
+    scene: Scene, asset: Asset, attempt: Attempt, read: Callable[[Asset, str], _Plane]
+) -> _Plane:
+    try:
+        return attempt(partial(read, asset), asset)
+    except RasterioError as error:
+        raise SourceUnavailable(
+            f"scene {scene.id}, band {asset.band}: {asset.href} cannot be read: {error}"
+        ) from error
 
 
 def _asset(scene: Scene, band: str) -> Asset:
@@ -209,28 +229,62 @@ def _sample(
 
     rows, cols = window.values.shape
     nearest = index(np.floor(row), top, rows), index(np.floor(col), left, cols)
-    inside = window.inside[nearest]
+    inside = _pick(window.inside, *nearest)
     if asset.band == "SCL":
-        return _Plane(window.values[nearest], inside, nodata)
+        return _Plane(_pick(window.values, *nearest), inside, nodata)
 
     r0, c0 = np.floor(row - 0.5), np.floor(col - 0.5)
-    r_weight, c_weight = row - 0.5 - r0, col - 0.5 - c0
+    between = (
+        [index(r0 + step, top, rows) for step in (0, 1)],
+        [index(c0 + step, left, cols) for step in (0, 1)],
+        (row - 0.5 - r0, col - 0.5 - c0),
+    )
     usable = window.valid
-    stored = np.where(usable, window.values, 0).astype(np.float64)
-    total, weight = np.zeros(shape), np.zeros(shape)
-    for dr in (0, 1):
-        for dc in (0, 1):
-            at = index(r0 + dr, top, rows), index(c0 + dc, left, cols)
-            w = (r_weight if dr else 1 - r_weight) * (c_weight if dc else 1 - c_weight)
-            w = w * usable[at]
-            total += w * stored[at]
-            weight += w
-    valid = usable[nearest]
-    value = np.divide(total, weight, out=np.zeros(shape), where=valid)
+    value = _blend(np.where(usable, window.values, 0).astype(np.float64), *between)
+    valid = _pick(usable, *nearest)
+    if not usable.all():  # where all are, the weights add up to 1, exactly
+        weight = _blend(usable.astype(np.float64), *between)
+        value = np.divide(value, weight, out=np.zeros(shape), where=valid)
+        value[~valid] = 0 if nodata is None else nodata
     if window.values.dtype.kind != "f":
-        value = np.rint(value)
-    hole = 0 if nodata is None else nodata
-    return _Plane(np.where(valid, value, hole).astype(window.values.dtype), inside, nodata)
+        value = np.rint(value, out=value)
+    return _Plane(value.astype(window.values.dtype), inside, nodata)
+
+
+def _pick(plane: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:
+    """`plane[row, col]`; whole rows at a time where all of them have the same columns."""
+    if row.shape[1] == 1:
+        return plane.take(row[:, 0], axis=0).take(col[0], axis=1)
+    return plane[row, col]
+
+
+def _blend(
+    plane: np.ndarray,
+    rows: list[np.ndarray],
+    cols: list[np.ndarray],
+    share: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Bilinear mean: between two columns first, then between two rows; (y, x) float64.
+
+    Args:
+      plane: (row, col) float64.
+      rows: upper and lower one, each (y, 1) or (y, x).
+      cols: left and right one, each (1, x) or (y, x).
+      share: of the lower and of the right one, 0-1.
+    """
+    down, right = share
+    if down.shape[1] == 1:
+        west, east = (plane.take(col[0], axis=1) for col in cols)
+        across = (1 - right) * west + right * east
+        upper, lower = (across.take(row[:, 0], axis=0) for row in rows)
+    else:
+        upper, lower = (
+            (1 - right) * plane[row, cols[0]] + right * plane[row, cols[1]] for row in rows
+        )
+    upper *= 1 - down
+    lower *= down
+    upper += lower
+    return upper
 
 
 def _range(position: np.ndarray, size: int) -> tuple[int, int]:
