@@ -245,7 +245,6 @@ class _ReadChips(beam.DoFn):
 
     def setup(self):
         self._cube = lru_cache(OPEN_CUBES)(self._open)
-        self._expected = (*storage_errors(), ValueError, RuntimeError)
 
     def start_bundle(self):
         self._beside = Beside()
@@ -259,7 +258,7 @@ class _ReadChips(beam.DoFn):
     def _read(self, key: BlockKey) -> tuple[BlockKey, Chips] | beam.pvalue.TaggedOutput:
         try:
             return key, read_chips(self._cube(key.tile), self.grid, key)
-        except self._expected as error:
+        except (*storage_errors(), ValueError, RuntimeError) as error:
             # A torn or foreign shard is one block's failure; the rest of the tile goes on.
             return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "read chips", error))
 
@@ -279,7 +278,6 @@ class _WriteCores(beam.DoFn):
     def setup(self):
         self._cube = lru_cache(OPEN_CUBES)(self._open)
         self._written = Metrics.counter("classify", "blocks written")
-        self._expected = storage_errors()
 
     def start_bundle(self):
         self._beside = Beside()
@@ -294,7 +292,7 @@ class _WriteCores(beam.DoFn):
         layers, edges = map_block(mapped, self.grid, self.layers, self.blended)
         try:
             write_core(self._cube(key.tile), self.grid, key, layers, edges)
-        except self._expected as error:
+        except storage_errors() as error:
             # What storage refuses is this block's failure; without its seal it is not complete.
             return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "write map", error))
         return key

@@ -237,12 +237,11 @@ class _Publish(beam.DoFn):
 
     def setup(self):
         self._written = Metrics.counter("mosaic", "tiles written")
-        self._expected = (*store.storage_errors(), ValueError, RuntimeError)
 
     def process(self, tile: ProductTile) -> Iterator:
         try:
             publish_tile(tile, self.publication)
-        except self._expected as error:
+        except (*store.storage_errors(), ValueError, RuntimeError) as error:
             # Maps that cannot be read are one tile's failure; the others go on.
             yield beam.pvalue.TaggedOutput(FAILED, Failure.of(tile.name, "mosaic", error))
             return
