@@ -2,7 +2,8 @@
 
     python -m benchmarks.network [CHECKPOINT] [--real DATA] [--threads 1 2] [--repeats 7]
 
-One chip of 512 x 512 pixels at a time, all its layers, on each number of threads. The ways:
+Chips of 512 x 512 pixels, as many at once as there are threads, each on one of them, as `Predictor`
+has it. The ways:
 
     eager     float32, every layer over the whole map, torch's own dilated convolution and average
     autocast  the same under torch's autocast to bfloat16
@@ -22,7 +23,9 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -45,6 +48,8 @@ SIZE = 512
 FASTER, SAME = 2.5, 0.999
 TINY = Path(fusion.__file__).parent / "weights" / "tiny.safetensors"
 H100 = {"GB/s": 3350, "bfloat16 TFLOP/s": 989}  # SXM, from NVIDIA's data sheet, without sparsity
+
+AS_WRITTEN = ("eager", "autocast")
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 
@@ -77,16 +82,12 @@ def ways_of(make: Callable[[], CloudLULCNet]) -> dict[str, Forward]:
     as_usually_written(plain)
     half.in_bfloat16()
 
-    def eager(*chip: Tensor) -> Tensor:
-        with whole_maps():
-            return plain(*chip).logits
-
     def autocast(*chip: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return eager(*chip)
+            return plain(*chip).logits
 
     return {
-        "eager": eager,
+        "eager": lambda *chip: plain(*chip).logits,
         "autocast": autocast,
         "float32": lambda *chip: full(*chip).logits,
         "bfloat16": lambda *chip: half(*chip).logits,
@@ -110,12 +111,29 @@ def full_chips(data: Path | None) -> list[tuple[Tensor, Tensor]]:
     return [side_by_side(real[i : i + 4]) for i in range(0, len(real) - 3, 4)]
 
 
-def agreement(checkpoint: Checkpoint, way: Forward, eager: Forward, chips: list) -> dict:
-    """Shares of equal classes among the pixels of which `eager` is sure, and among the others."""
+def at_once(name: str, way: Forward, chip: tuple[Tensor, Tensor], number: int) -> Tensor:
+    """The logits of one chip, computed on as many threads side by side, each on one thread."""
+
+    def one(_: int) -> Tensor:
+        with torch.inference_mode():
+            return way(*chip)
+
+    with whole_maps() if name in AS_WRITTEN else nullcontext():
+        with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(one, range(number)))[0]
+
+
+def agreement(checkpoint: Checkpoint, way: list[Tensor], eager: list[Tensor]) -> dict:
+    """Shares of equal classes among the pixels of which `eager` is sure, and among the others.
+
+    Args:
+      checkpoint: calibrates the logits.
+      way, eager: logits (1,classes,y,x) of the same chips.
+    """
     same = {True: [], False: []}
     change = 0.0
-    for chip in chips:
-        a, b = ((f(*chip).float() / checkpoint.temperature).softmax(1) for f in (eager, way))
+    for logits in zip(eager, way, strict=True):
+        a, b = ((x.float() / checkpoint.temperature).softmax(1) for x in logits)
         sure = a.amax(1) >= CONFIDENT / 100
         equal = a.argmax(1) == b.argmax(1)
         for which in same:
@@ -132,25 +150,22 @@ def agreement(checkpoint: Checkpoint, way: Forward, eager: Forward, chips: list)
 def compare(checkpoint: Checkpoint, chips: list, threads: list[int], repeats: int) -> None:
     about = context(("torch",)) | {"checkpoint": checkpoint.digest[:12]}
     ways = ways_of(checkpoint.network)
-    found = {name: agreement(checkpoint, way, ways["eager"], chips) for name, way in ways.items()}
-    alone = {name: way(*chips[0]) for name, way in ways.items()}
+    logits = {name: [at_once(name, w, chip, 1) for chip in chips] for name, w in ways.items()}
+    found = {name: agreement(checkpoint, x, logits["eager"]) for name, x in logits.items()}
     rows = []
     for number in threads:
-        torch.set_num_threads(number)
-        calls = {name: lambda way=way: way(*chips[0]) for name, way in ways.items()}
-        for call in calls.values():
-            call()  # warm
+        calls = {name: partial(at_once, name, w, chips[0], number) for name, w in ways.items()}
         seconds = interleaved(calls, repeats)
         for name, took in seconds.items():
             times = ratio(seconds["eager"], took)
             figures = {
                 "way": name,
                 "threads": number,
-                "seconds": round(median(took), 4),
+                "seconds a chip": round(median(took) / number, 4),
                 "times eager": round(times.median, 2),
                 "lowest": round(times.lowest, 2),
                 "highest": round(times.highest, 2),
-                "bits as on 1 thread": bool(torch.equal(ways[name](*chips[0]), alone[name])),
+                "bits as alone": bool(torch.equal(calls[name](), logits[name][0])),
                 **{k: round(v, 5) for k, v in found[name].items()},
             }
             aimed = name == "bfloat16"
@@ -158,7 +173,6 @@ def compare(checkpoint: Checkpoint, chips: list, threads: list[int], repeats: in
             target = f"{FASTER} times eager, {SAME:.1%} of sure pixels equal" if aimed else ""
             print_line("network forward", figures, about, target, reached or not aimed)
             rows.append(figures)
-    torch.set_num_threads(1)
     print_table(rows)
 
 
@@ -190,9 +204,8 @@ def preset(name: str, precision: str) -> None:
     chip = side_by_side(list(zip(*golden_chips(), strict=True)))
     if precision == "bfloat16":
         network.in_bfloat16()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     took = interleaved({"forward": lambda: network(*chip)}, 4)["forward"][1:]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     macs = FlopCounterMode(display=False)
     with macs:
         network(*chip)
@@ -202,7 +215,7 @@ def preset(name: str, precision: str) -> None:
         "parameters M": round(sum(p.numel() for p in network.parameters()) / 1e6, 2),
         "GMACs": round(macs.get_total_flops() / 2e9, 1),
         "Mpx/s": round(SIZE**2 / 1e6 / median(took), 2),
-        "peak MB": round(peak / 1024),
+        "peak MB of the process": round(peak / 1024),
         "accuracy": "model/weights/README.md" if name == "tiny" else "no checkpoint",
     }
     if precision == "bfloat16":
@@ -231,6 +244,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, metavar="DATA")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--presets", nargs="*", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--only-preset", nargs=2, metavar=("NAME", "PRECISION"))
     args = parser.parse_args()
     with torch.inference_mode():
@@ -238,7 +252,7 @@ def main() -> None:
             preset(*args.only_preset)
             return
         compare(load(args.checkpoint), full_chips(args.real), args.threads, args.repeats)
-    for name in PRESETS:
+    for name in args.presets:
         for precision in ("float32", "bfloat16"):
             command = [sys.executable, "-m", "benchmarks.network", "--only-preset"]
             subprocess.run([*command, name, precision], check=True)

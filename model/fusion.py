@@ -140,7 +140,8 @@ def weighted_statistics(x: Tensor, weight: Tensor) -> Tensor:
       (B,2C) float: means, then standard deviations.
     """
     x, weight = x.float(), weight.float()
-    total = weight.sum((2, 3)) + EPS  # (B,1)
+    # Row by row: a sum that is a single number would depend on the number of threads.
+    total = weight.sum(3).sum(2) + EPS  # (B,1)
     mean = (x * weight).sum((2, 3)) / total  # (B,C)
     centred = x - mean[:, :, None, None]
     variance = (centred * centred * weight).sum((2, 3)) / total  # (B,C)

@@ -14,6 +14,7 @@ from model.inputs import INPUTS
 
 OPTICAL_MAX = 10000.0  # stored integer, = reflectance 1
 SAR_FLOOR = (-25.0, -32.5)  # dB, of VV and VH
+ROWS = 16  # of a chip that a CPU scales at a time: they stay in its cache
 LOG_GAIN = 100.0  # log(1 + 100 r): linear below 1 % reflectance, logarithmic above
 
 # Typical values of land, clear and cloudy, rounded: a start until training sets its own.
@@ -105,6 +106,13 @@ class Scaling(nn.Module):
           optical (B,12,H,W) and SAR (B,2,H,W), 0 (the mean) where missing, channels last in
           memory; pixels with any optical, any SAR band: (B,1,H,W) float32, 1 or 0.
         """
+        rows = optical.shape[2] if optical.is_cuda else ROWS
+        strips = zip(optical.split(rows, 2), sar.split(rows, 2), strict=True)
+        parts = [self._standardised(*strip) for strip in strips]
+        return tuple(torch.cat(part, 2) for part in zip(*parts, strict=True))
+
+    def _standardised(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `forward`, of some rows."""
         x_o, x_s, exists = self.scaled(optical, sar)
         x = torch.cat([x_o, x_s], 1)  # (B,14,H,W)
         x.sub_(self.mean[:, None, None]).div_(self.std[:, None, None]).masked_fill_(~exists, 0)
