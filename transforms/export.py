@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from xml.etree import ElementTree
 
@@ -25,7 +25,11 @@ ZARR_SHARD = 2048
 
 COG_BLOCK = 512
 
-_GDAL_CACHE = 128 * 2**20  # bytes
+_GDAL = {
+    "GDAL_CACHEMAX": 128 * 2**20,  # bytes
+    # Overviews lie in a file until all are made; to compress that takes a fifth of a COG's time.
+    "COG_TMP_COMPRESSION": "NONE",
+}
 
 
 def write_zarr(
@@ -105,9 +109,7 @@ def write_cog(
     """
     with cog_writer(url, geobox, (layer,), legend, tags) as raster:
         for window in windows:
-            raster.write(
-                window.layers[layer.name], 1, window=raster_window(window.rows, window.cols)
-            )
+            _write_window(raster, window, layer.name)
 
 
 @contextmanager
@@ -143,7 +145,7 @@ def cog_writer(
         "zstd_level": 1,
         "bigtiff": "IF_SAFER",
     }
-    with store.publishing(url) as path, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
+    with store.publishing(url) as path, rasterio.Env(**_GDAL):
         plain = path.with_suffix(".plain.tif")
         with rasterio.open(plain, "w", **profile) as raster:
             yield raster
@@ -194,7 +196,7 @@ def write_tile(
     legend: Legend,
     about: dict[str, str],
 ) -> dict[str, str]:
-    """Write the pixels of a product tile: one Zarr group, and from that a COG per layer.
+    """Write the pixels of a product tile, as one Zarr group and as a COG per layer.
 
     Args:
       windows: as for `write_zarr`; read once.
@@ -203,13 +205,35 @@ def write_tile(
     Returns:
       The COGs' addresses by layer name.
     """
-    zarr = zarr_url(root, tile.name)
-    write_zarr(zarr, tile.geobox, layers, windows, legend, about)
     cogs = {layer.name: cog_url(root, tile.name, layer.name) for layer in layers}
-    for layer in layers:
-        pixels = read_zarr(zarr, (layer.name,))
-        write_cog(cogs[layer.name], tile.geobox, layer, pixels, legend, about)
+    with ExitStack() as stack:
+        rasters = {
+            layer.name: stack.enter_context(
+                cog_writer(cogs[layer.name], tile.geobox, (layer,), legend, about)
+            )
+            for layer in layers
+        }
+        write_zarr(
+            zarr_url(root, tile.name),
+            tile.geobox,
+            layers,
+            _also_written(windows, rasters),
+            legend,
+            about,
+        )
     return cogs
+
+
+def _also_written(windows: Iterable[Window], rasters: dict[str, Any]) -> Iterator[Window]:
+    """The windows, once each layer of them stands in the raster of its name."""
+    for window in windows:
+        for name, raster in rasters.items():
+            _write_window(raster, window, name)
+        yield window
+
+
+def _write_window(raster, window: Window, name: str) -> None:
+    raster.write(window.layers[name], 1, window=raster_window(window.rows, window.cols))
 
 
 def class_names(legend: Legend) -> dict[str, str]:

@@ -11,6 +11,7 @@ its nodes, and projected again where the interpolation comes near a pixel edge.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -56,22 +57,34 @@ def mosaic_windows(
 ) -> Iterator[Window]:
     """The windows of a product tile, row by row, `size` px square or what is left of it.
 
+    The next one is made by a thread of its own while one is used.
+
     Args:
       inside: which pixels are shown; None: all. Where none is, no map is read.
     """
-    for top in range(0, geobox.height, size):
-        for left in range(0, geobox.width, size):
-            rows = slice(top, min(top + size, geobox.height))
-            cols = slice(left, min(left + size, geobox.width))
-            part = window_geobox(geobox, rows, cols)
-            shown = inside(part) if inside else np.ones(part.shape, bool)
-            if shown.any():
-                pixels = mosaic_window(part, layers, read, grid)
-                for layer in layers:
-                    pixels[layer.name][~shown] = layer.nodata
-            else:
-                pixels = _nothing(part, layers)
-            yield Window(rows, cols, pixels)
+
+    def make(rows: slice, cols: slice) -> Window:
+        part = window_geobox(geobox, rows, cols)
+        shown = inside(part) if inside else np.ones(part.shape, bool)
+        if not shown.any():
+            return Window(rows, cols, _nothing(part, layers))
+        pixels = mosaic_window(part, layers, read, grid)
+        if not shown.all():
+            for layer in layers:
+                pixels[layer.name][~shown] = layer.nodata
+        return Window(rows, cols, pixels)
+
+    spans = [
+        (slice(top, min(top + size, geobox.height)), slice(left, min(left + size, geobox.width)))
+        for top in range(0, geobox.height, size)
+        for left in range(0, geobox.width, size)
+    ]
+    with ThreadPoolExecutor(1) as beside:
+        making = beside.submit(make, *spans[0])
+        for span in spans[1:]:
+            window, making = making.result(), beside.submit(make, *span)
+            yield window
+        yield making.result()
 
 
 def mosaic_window(
@@ -95,14 +108,17 @@ def mosaic_window(
         rows, cols = _extent(mine)
         mine = mine[rows, cols]
         down, right = map_pixels(window_geobox(geobox, rows, cols), zone, grid.resolution)
-        top, left = int(down[mine].min()), int(right[mine].min())
-        height, width = int(down[mine].max()) - top + 1, int(right[mine].max()) - left + 1
+        whole = bool(mine.all())
+        if not whole:
+            down, right = down[mine], right[mine]
+        top, left = int(down.min()), int(right.min())
+        height, width = int(down.max()) - top + 1, int(right.max()) - left + 1
         if height * width > _LARGEST_READ and geobox.height * geobox.width > 1:
             return _in_halves(geobox, layers, read, grid)
-        whole = bool(mine.all())
-        index = (down - top).astype(np.intp) * width + (right - left)
-        if not whole:
-            index = index[mine]
+        index = np.subtract(down, top, dtype=np.intp)
+        index *= width
+        index += right
+        index -= left
         for layer in layers:
             source = _read_across_tiles(
                 zone, layer, slice(top, top + height), slice(left, left + width), read, grid
@@ -146,7 +162,8 @@ def pixel_zones(geobox: GeoBox) -> np.ndarray:
 
     column, hemisphere = _floor_exactly(geobox, project)
     zones = np.where(hemisphere < 0, -(column + 1), column + 1)
-    return np.where((column >= 0) & (column < 60), zones, 0).astype(np.int32)
+    zones = np.where((column >= 0) & (column < 60), zones, 0).astype(np.int32)
+    return np.broadcast_to(zones, geobox.shape)
 
 
 def map_pixels(geobox: GeoBox, zone: int, resolution: int) -> tuple[np.ndarray, np.ndarray]:
@@ -164,37 +181,41 @@ def map_pixels(geobox: GeoBox, zone: int, resolution: int) -> tuple[np.ndarray, 
         easting, northing = to_utm.transform(lon, lat)
         return -northing / resolution, easting / resolution
 
-    return _floor_exactly(geobox, project)
+    down, right = _floor_exactly(geobox, project)
+    return np.broadcast_to(down, geobox.shape), np.broadcast_to(right, geobox.shape)
 
 
 def _floor_exactly(geobox: GeoBox, project: Project) -> tuple[np.ndarray, np.ndarray]:
     """Floors of both coordinates of `project` at pixel centres, as if each were projected.
 
     Returns:
-      Two (y, x) int32; the smallest int32 where the projection is not defined.
+      Two (y, x) int32, or (1, 1) where all pixels have the same; the smallest int32 where the
+      projection is not defined.
     """
     x, y = pixel_centers(geobox)
     node_x, weight_x = _interpolation(x, geobox.resolution)
     node_y, weight_y = _interpolation(y, -geobox.resolution)
     nodes = project(*np.meshgrid(node_x, node_y))
     errors = [_interpolation_error(values) for values in nodes]
-    floors = tuple(np.empty(geobox.shape, np.int32) for _ in nodes)
     if all(
         np.floor(values.min() - error) == np.floor(values.max() + error)
         for values, error in zip(nodes, errors, strict=True)
     ):
-        for out, values in zip(floors, nodes, strict=True):
-            out[:] = np.floor(values[0, 0])
-        return floors
-    # Strips stay in the processor's cache.
-    for top in range(0, geobox.height, _STEP):
-        rows = slice(top, top + _STEP)
+        return tuple(np.floor(values[:1, :1]).astype(np.int32) for values in nodes)
+    floors = tuple(np.empty(geobox.shape, np.int32) for _ in nodes)
+    along = [
+        values @ weight_x.T if error < 0.5 else None
+        for values, error in zip(nodes, errors, strict=True)
+    ]
+    # Strips stay in the processor's cache, and lie between two rows of nodes.
+    for number, top in enumerate(range(0, geobox.height, _STEP)):
+        rows, around = slice(top, top + _STEP), slice(number, number + 2)
         unsure = np.zeros(floors[0][rows].shape, bool)
-        for out, values, error in zip(floors, nodes, errors, strict=True):
-            if not error < 0.5:
+        for out, values, error in zip(floors, along, errors, strict=True):
+            if values is None:
                 unsure[:] = True
                 continue
-            near = weight_y[rows] @ values @ weight_x.T
+            near = weight_y[rows, around] @ values[around]
             low = np.floor(near - error)
             unsure |= low != np.floor(near + error)
             out[rows] = low

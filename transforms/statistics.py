@@ -47,9 +47,9 @@ class TileStatistics:
         if "cloud" in layers:
             cloud = layers["cloud"]
             screened = (lulc != NODATA_CODE) & (cloud != LAYERS["cloud"].nodata)
-            self.screened_km2 += float(km2 @ np.count_nonzero(screened, axis=1))
+            self.screened_km2 += float(km2 @ _count_rows(screened))
             cloudy = screened & (cloud >= CLOUDY)
-            self.cloudy_km2 += float(km2 @ np.count_nonzero(cloudy, axis=1))
+            self.cloudy_km2 += float(km2 @ _count_rows(cloudy))
 
     def to_properties(self, legend: Legend) -> dict[str, Any]:
         """The properties of the tile's STAC item."""
@@ -68,9 +68,15 @@ def add_areas(areas: dict[int, float], km2: np.ndarray, codes: np.ndarray) -> No
 
     Args:
       km2: (y,) area of a pixel of each row.
-      codes: (y, x).
+      codes: (y, x) uint8.
     """
-    for code in np.unique(codes):
+    there = np.zeros(256, bool)
+    there[codes] = True
+    for code in map(int, np.flatnonzero(there)):
         if code != NODATA_CODE:
-            area = float(km2 @ np.count_nonzero(codes == code, axis=1))
-            areas[int(code)] = areas.get(int(code), 0.0) + area
+            areas[code] = areas.get(code, 0.0) + float(km2 @ _count_rows(codes == code))
+
+
+def _count_rows(mask: np.ndarray) -> np.ndarray:
+    """(y,) how many pixels of each row are true: bits are counted faster than truth values."""
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1)

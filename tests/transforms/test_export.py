@@ -11,10 +11,10 @@ from rio_cogeo.cogeo import cog_validate
 
 from model.legend import LULC6
 from transforms import store
-from transforms.export import ZARR_SHARD, read_zarr, write_cog, write_zarr
+from transforms.export import ZARR_SHARD, read_zarr, write_cog, write_tile, write_zarr
 from transforms.layers import LAYERS
 from transforms.mosaic import Window
-from transforms.product import ProductGrid
+from transforms.product import ProductGrid, ProductTile
 
 GEOBOX = ProductGrid().geobox(6 * 12000, 24000, 2500, 2300)
 LULC, AGE = LAYERS["lulc"], LAYERS["sar_age"]
@@ -97,6 +97,34 @@ def test_a_failed_write_leaves_no_file(tmp_path):
     with pytest.raises(OSError, match="cannot be read"):
         write_cog(str(tmp_path / "lulc.tif"), GEOBOX, LULC, torn(), LULC6, TAGS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tile_is_written_in_one_pass_and_no_cog_before_its_end(cogs, tmp_path):
+    tile, both = ProductTile("N00E006", GEOBOX), (LULC, AGE)
+    folder = tmp_path / "product" / "N00E006"
+
+    def once():
+        for window in windows():
+            assert not list(folder.glob("*.tif"))
+            yield window
+
+    written = write_tile(str(tmp_path), tile, both, once(), LULC6, TAGS)
+    for layer in both:
+        expected = (cogs / f"{layer.name}.tif").read_bytes()
+        assert Path(written[layer.name]).read_bytes() == expected
+    window = next(read_zarr(str(folder / "N00E006.zarr"), ["sar_age"]))
+    np.testing.assert_array_equal(
+        window.layers["sar_age"], PIXELS["sar_age"][window.rows, window.cols]
+    )
+    shutil.rmtree(folder)
+
+    def torn():
+        yield next(windows())
+        raise OSError("the map cannot be read")
+
+    with pytest.raises(OSError, match="cannot be read"):
+        write_tile(str(tmp_path), tile, both, torn(), LULC6, TAGS)
+    assert not list(folder.rglob("*.tif"))
 
 
 def write_product(url):

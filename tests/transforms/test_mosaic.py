@@ -147,3 +147,17 @@ def test_outside_of_the_projection_is_nodata():
     geobox = ProductGrid(3035, 1000.0, 1000).geobox(-40_000, 40_000, 20, 20)
     assert (pixel_zones(geobox) == 0).all()
     assert (mosaic_window(geobox, TWO, maps_everywhere, GRID)["lulc"] == 0).all()
+
+
+def test_a_map_that_cannot_be_read_ends_the_windows():
+    def unreadable(tile, layer, rows, cols):
+        raise OSError("the map cannot be read")
+
+    windows = mosaic_windows(PLACES["zone border"], TWO, unreadable, GRID, 64)
+    with pytest.raises(OSError, match="cannot be read"):
+        next(windows)
+
+
+def test_a_window_within_one_zone_has_its_shape():
+    zones = pixel_zones(window(9, 45, 30, 20))
+    assert zones.shape == (20, 30) and (zones == 32).all()
