@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -96,12 +97,15 @@ def measure_pair(
     quarantine = {f.scene: f.reasons for f in found if f.reasons and f.nodata <= 1 - JUDGED_FROM}
     if quarantine or not pair.optical or not pair.sar:
         return found, quarantine, UNMEASURED
-    sums = []
-    for box in boxes:
+
+    def sums_of(box: GeoBox) -> np.ndarray:
         optical = optical_pass(pair.optical, box, read, options)
         clear = (optical.flags & (Quality.CLOUD | Quality.SHADOW)) == 0
-        sums.append(window_sums(optical.pixels, sar_pass(pair.sar, box, read, options), clear))
-    return found, quarantine, resolve(sums)
+        return window_sums(optical.pixels, sar_pass(pair.sar, box, read, options), clear)
+
+    # All is read by now: this is arithmetic, while no block of the pair can begin.
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        return found, quarantine, resolve(list(pool.map(sums_of, boxes)))
 
 
 def _remembering(read: Read) -> Read:

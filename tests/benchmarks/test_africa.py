@@ -30,7 +30,9 @@ def test_keys_are_shared_out_among_workers():
 
 def test_no_more_workers_have_something_to_do_than_there_are_lanes_or_keys():
     played = play(job([60.0] * 80, lanes=4, asked=2), 1000)
-    assert (played.workers, played.wall, played.by) == (4, STARTING + 1200, "requests at a time")
+    assert (played.workers, played.by) == (4, "requests at a time")
+    # The first keys ask one after the other, as the source's requests a second allow.
+    assert 0 < played.wall - (STARTING + 1200) < 1
     played = play(job([60.0, 900.0]), 1000)
     assert (played.workers, played.wall, played.by) == (2, STARTING + 900, "the longest key")
     assert played.held == 2 * (STARTING + 900) / 3600
