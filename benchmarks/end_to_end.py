@@ -149,14 +149,16 @@ def _check(name: str, path: Path, reference: Path, box: GeoBox) -> None:
 
 
 def _on_area(folder: Path, layer: str, box: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """A map's layer on the area's pixels, and where it shows any."""
-    (path,) = [*folder.glob(f"{layer}.tif"), *folder.glob(f"product/*/*_{layer}.tif")]
+    """A map's layer on the area's pixels, out of all tiles; and where it shows any."""
     transform = rasterio.Affine.from_gdal(*box.gdal_transform)
     at = {"transform": transform, "width": box.width, "height": box.height}
-    with ExitStack() as stack:
-        file = stack.enter_context(rasterio.open(path))
-        onto = WarpedVRT(file, crs=f"EPSG:{box.epsg}", **at)
-        pixels = stack.enter_context(onto).read(1)
+    pixels = np.zeros(box.shape, np.uint8)
+    for path in [*folder.glob(f"{layer}.tif"), *folder.glob(f"product/*/*_{layer}.tif")]:
+        with ExitStack() as stack:
+            file = stack.enter_context(rasterio.open(path))
+            onto = WarpedVRT(file, crs=f"EPSG:{box.epsg}", **at)
+            tile = stack.enter_context(onto).read(1, masked=True)
+        np.copyto(pixels, tile.data, where=~np.ma.getmaskarray(tile))
     edge = np.zeros(box.shape, bool)
     edge[2 * INSET : -2 * INSET, 2 * INSET : -2 * INSET] = True
     return pixels, edge
