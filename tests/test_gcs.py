@@ -27,7 +27,7 @@ from pipeline import audit, launch
 from pipeline.config import check_folder, read_run, write_run
 from pipeline.region import Region
 from tests.servers.gcs import gcs_emulator
-from transforms import store
+from transforms import cubes, store
 from transforms.audit import audit_cube, chip_cube
 from transforms.chips import chip_shards, chips_of, open_chip_cube, read_chips, write_chips
 from transforms.pixels.chip import Chips
@@ -210,7 +210,7 @@ def test_a_block_of_two_writers_is_named_and_repaired(gcs, make_run):
     cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
     write_chips(cube, run.grid, run.inputs, key, one)
     rival = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
-    store.open_array(rival, "sar")[chips_of(run.grid, key)] = other.sar
+    cubes.open_array(rival, "sar")[chips_of(run.grid, key)] = other.sar
     with pytest.raises(Damaged, match="/sar/c/.* was sealed; cloudlulc audit RUN --repair"):
         read_anew(run, key)
     audited = chip_cube(run.out, key.tile, run.grid, run.inputs)

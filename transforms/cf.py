@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.legend import NODATA_CODE, Legend
+from transforms.cubes import ArraySpec
 from transforms.grid import GeoBox
 from transforms.layers import Layer
-from transforms.store import ArraySpec
 
 if TYPE_CHECKING:
     import zarr

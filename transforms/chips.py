@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.inputs import InputSpec
+from transforms.cubes import ArraySpec, check_attributes, create_cube, open_array
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.pixels.chip import AGE_UNKNOWN, CLOUD_UNKNOWN, Chips, Quality
 from transforms.seal import open_sealed, sealed_blocks
-from transforms.store import ArraySpec, check_attributes, create_cube, join, open_array
+from transforms.store import join
 
 if TYPE_CHECKING:
     import zarr

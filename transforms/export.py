@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from model.legend import NODATA_CODE, Legend
-from transforms import cf, store
+from transforms import cf, cubes, store
 from transforms.grid import GeoBox
 from transforms.layers import Layer
 from transforms.mosaic import Window
@@ -52,7 +52,7 @@ def write_zarr(
     import zarr
 
     arrays = cf.coordinate_arrays(geobox) | {
-        layer.name: store.ArraySpec(
+        layer.name: cubes.ArraySpec(
             geobox.shape,
             (ZARR_CHUNK,) * 2,
             (ZARR_SHARD,) * 2,
@@ -63,8 +63,8 @@ def write_zarr(
         )
         for layer in layers
     }
-    store.create_cube(url, arrays, attributes | cf.group_attributes(geobox))
-    group = store.open_group(url, "r+")
+    cubes.create_cube(url, arrays, attributes | cf.group_attributes(geobox))
+    group = cubes.open_group(url, "r+")
     cf.write_coordinates(group, geobox)
     for window in windows:
         for name, pixels in window.layers.items():
@@ -80,7 +80,7 @@ def write_zarr(
 
 def read_zarr(url: str, names: Sequence[str]) -> Iterator[Window]:
     """The windows of some layers of a product's Zarr group, one per shard."""
-    group = store.open_group(url, "r")
+    group = cubes.open_group(url, "r")
     arrays = {name: group[name] for name in names}
     height, width = arrays[names[0]].shape
     for top in range(0, height, ZARR_SHARD):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from model.legend import Legend
-from transforms import cf, store
+from transforms import cf, cubes, store
 from transforms.blend import NOTHING, Blended, Piece, Span, bands, blend, edge_piece, is_blended
 from transforms.chips import finished_chips
 from transforms.grid import BlockKey, Grid, TileIndex
@@ -65,7 +65,7 @@ def create_map_cube(
     geobox = grid.tile_geobox(tile)
     chunk, shard = (grid.core_size,) * 2, (grid.block_core_size,) * 2
     arrays = cf.coordinate_arrays(geobox) | {
-        layer.name: store.ArraySpec(
+        layer.name: cubes.ArraySpec(
             geobox.shape,
             chunk,
             shard,
@@ -88,12 +88,12 @@ def create_map_cube(
         "blended": blended,
     }
     about = attributes | made_from | cf.group_attributes(geobox)
-    store.create_cube(url, arrays, about, lambda cube: cf.write_coordinates(cube, geobox))
+    cubes.create_cube(url, arrays, about, lambda cube: cf.write_coordinates(cube, geobox))
 
 
-def _edges_spec(grid: Grid, legend: Legend) -> store.ArraySpec:
+def _edges_spec(grid: Grid, legend: Legend) -> cubes.ArraySpec:
     sides = (4, len(legend.classes), 2 * grid.reach, grid.block_core_size + 2 * grid.reach)
-    return store.ArraySpec(
+    return cubes.ArraySpec(
         (grid.blocks_per_tile, grid.blocks_per_tile, *sides),
         (1, 1, *sides),
         None,
@@ -118,9 +118,9 @@ def open_map_cube(root: str, tile: TileIndex, grid: Grid) -> MapCube:
 
     group = open_sealed(url, tile, block_of)
     attributes = dict(group.attrs)
-    store.check_attributes(url, attributes, {"grid": asdict(grid), "tile": str(tile)})
-    arrays = {name: store.open_array(group, name) for name in attributes["layers"]}
-    edges = store.open_array(group, "edges") if attributes["blended"] else None
+    cubes.check_attributes(url, attributes, {"grid": asdict(grid), "tile": str(tile)})
+    arrays = {name: cubes.open_array(group, name) for name in attributes["layers"]}
+    edges = cubes.open_array(group, "edges") if attributes["blended"] else None
     legend = Legend.from_dict(attributes["legend"])
     return MapCube(tile, attributes, arrays, edges, legend, group.store)
 
@@ -273,5 +273,5 @@ class MapReader:
         except FileNotFoundError:
             return None
         url = map_cube_url(self.root, tile)
-        store.check_attributes(url, cube.attributes, self.made_from)
+        cubes.check_attributes(url, cube.attributes, self.made_from)
         return cube

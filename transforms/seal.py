@@ -29,7 +29,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
-from transforms import store
+from transforms import cubes, store
 from transforms.grid import BlockKey, TileIndex
 
 Position = tuple[int, int]
@@ -229,6 +229,6 @@ def open_sealed(
     Raises:
       FileNotFoundError: there is none.
     """
-    inner: Any = store.open_group(cube_url, "r+").store
+    inner: Any = cubes.open_group(cube_url, "r+").store
     sealed = SealedStore(inner, cube_url, tile, block_of)
     return zarr.open_group(sealed, mode="r+", zarr_format=3, use_consolidated=False)

@@ -1,4 +1,4 @@
-"""Files and Zarr cubes at rest, in a local folder or under a `gs://` address.
+"""Files at rest, in a local folder or under a `gs://` address.
 
 Everything that is written here appears whole or not at all: locally a temporary file is renamed
 (Zarr's own local store does the same), on Google Cloud Storage an object is one upload.
@@ -16,10 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-if TYPE_CHECKING:
-    import zarr
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -281,135 +278,8 @@ def publishing(url: str) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-class ArraySpec(NamedTuple):
-    """Metadata of one array of a cube. One shard is what one writer writes."""
-
-    shape: tuple[int, ...]
-    chunks: tuple[int, ...]
-    shards: tuple[int, ...] | None
-    dtype: str
-    fill_value: float
-    dimension_names: tuple[str, ...]
-    attributes: dict[str, Any]
-
-
-def create_cube(
-    url: str,
-    arrays: dict[str, ArraySpec],
-    attributes: dict[str, Any],
-    fill: Callable[[zarr.Group], None] | None = None,
-) -> None:
-    """Create a Zarr v3 group and its arrays, metadata only; what exists and agrees is kept.
-
-    Args:
-      url: of the group.
-      arrays: by name; created in this order.
-      attributes: of the group, JSON; they say what the cube holds (grid, date, digests, ...).
-      fill: writes to the new group what it holds from the start.
-
-    Raises:
-      ValueError: a cube with other attributes or arrays lies there.
-    """
-    import zarr
-    from zarr.storage import MemoryStore
-
-    wanted = json.loads(json.dumps(attributes))
-    if exists(join(url, "zarr.json")):
-        group = open_group(url, "r+")
-        check_attributes(url, dict(group.attrs), dict.fromkeys(group.attrs) | wanted)
-        _create_arrays(url, group, arrays, fill)
-        return
-    # In memory first: Zarr asks storage a dozen things before each document that it writes.
-    documents: dict[str, Any] = {}
-    group = zarr.open_group(
-        MemoryStore(documents), mode="w-", zarr_format=3, attributes=wanted, use_consolidated=False
-    )
-    _create_arrays(url, group, arrays, fill)
-    # The group's own document last: a cube without it is made anew, one with it is complete.
-    for name in sorted(documents, key=lambda name: (name == "zarr.json", name)):
-        write_bytes(join(url, name), documents[name].to_bytes())
-
-
-def _create_arrays(
-    url: str,
-    group: zarr.Group,
-    arrays: dict[str, ArraySpec],
-    fill: Callable[[zarr.Group], None] | None,
-) -> None:
-    from zarr.codecs import BloscCodec
-
-    for name, spec in arrays.items():
-        if name in group:
-            _check_array(url, group[name], spec)
-            continue
-        group.create_array(
-            name,
-            shape=spec.shape,
-            chunks=spec.chunks,
-            shards=spec.shards,
-            dtype=spec.dtype,
-            fill_value=spec.fill_value,
-            # Level 3 takes half as long again, for no more than a hundredth of the bytes.
-            compressors=BloscCodec(cname="zstd", clevel=2, shuffle="bitshuffle"),
-            dimension_names=spec.dimension_names,
-            attributes=spec.attributes,
-        )
-    if fill:
-        fill(group)
-
-
-def check_attributes(url: str, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Raise ValueError, printing both values, where a cube's attributes are not as expected.
-
-    Attributes that are not in `expected` are not looked at.
-    """
-    expected = json.loads(json.dumps(expected))
-    for name, value in expected.items():
-        if found.get(name) != value:
-            raise ValueError(
-                f"{url}: cube was made with {name} = {found.get(name)}, expected {value}; "
-                "use another output folder, or the options of the first run"
-            )
-
-
-def _check_array(url: str, array: zarr.Array, spec: ArraySpec) -> None:
-    # Fill values as text: a NaN is not equal to itself.
-    fill = str(float(array.fill_value))
-    found = (array.shape, array.chunks, array.shards, str(array.dtype), fill)
-    expected = (spec.shape, spec.chunks, spec.shards, spec.dtype, str(float(spec.fill_value)))
-    if found != expected:
-        raise ValueError(
-            f"{url}: array {array.basename!r} has (shape, chunks, shards, dtype, fill value) "
-            f"{found}, expected {expected}; use another output folder"
-        )
-
-
-def open_group(url: str, mode: str) -> zarr.Group:
-    """The Zarr v3 group at `url`, mode "r" or "r+".
-
-    Raises:
-      FileNotFoundError: no group lies there.
-    """
-    import zarr
-
-    return zarr.open_group(_zarr_address(url), mode=mode, zarr_format=3, use_consolidated=False)
-
-
-def open_array(group: zarr.Group, name: str) -> zarr.Array:
-    """An array to read from and to write whole shards to: the only way to open one for writing.
-
-    Zarr leaves out chunks that equal the fill value; then an all-nodata block would look missing
-    for ever. The setting is ignored when it is given while opening: it has to be made here.
-    """
-    return group[name].with_config({"write_empty_chunks": True})
-
-
 def _filesystem(url: str) -> tuple[Any, str]:
     """(fsspec file system, path inside of it); listings are never cached: others write too."""
     import fsspec
 
     return fsspec.url_to_fs(url, use_listings_cache=False)
-
-
-def _zarr_address(url: str) -> str | Path:
-    return local_path(url) if is_local(url) else url
