@@ -13,7 +13,7 @@ has it. The ways:
 Checked in the same run: classes against `eager`, where that is sure to 60 % and more. Then the
 presets: parameters, multiply-adds, peak memory, rate; and what the bytes and operations of a
 forward pass would cost an H100, which is computed, not measured. Chips are the real ones of the
-canary (64 pixels each, laid side by side), or with --real the scenes of `score_real`.
+canary (64 pixels each, laid side by side), or with --real the scenes of `real_scenes`.
 """
 
 from __future__ import annotations
