@@ -12,24 +12,28 @@ from apache_beam.transforms.window import GlobalWindows
 
 
 class Beside:
-    """Work of one bundle on a thread beside the bundle's own; results come in the order of work.
+    """Work of one bundle on threads beside the bundle's own; results come in the order of work.
 
-    One piece of work is under way while its caller goes on with the result of the one before. A
+    Pieces of work are under way while their caller goes on with the result of an earlier one. A
     bundle that is finished has called `rest`: nothing is left open behind what Beam commits.
+
+    Attributes:
+      at_once: how many pieces may be under way.
     """
 
-    def __init__(self):
-        self._pool = ThreadPoolExecutor(1)
+    def __init__(self, at_once: int = 1):
+        self.at_once = at_once
+        self._pool = ThreadPoolExecutor(at_once)
         self._open: deque[Future] = deque()
 
     def do(self, work: Callable, *args: Any) -> Iterator[Any]:
-        """Begin a piece of work, then hand on the result of the one before, where there is one.
+        """Begin a piece of work, then hand on the oldest result if more than `at_once` are open.
 
         Raises:
           Exception: what that work raised.
         """
         self._open.append(self._pool.submit(work, *args))
-        if len(self._open) > 1:
+        if len(self._open) > self.at_once:
             yield self._open.popleft().result()
 
     def rest(self) -> Iterator[Any]:

@@ -35,6 +35,21 @@ def test_what_work_raises_is_raised_where_its_result_would_be_handed_on():
     assert list(beside.rest()) == [2]
 
 
+def test_several_pieces_are_under_way_at_once_and_come_in_order():
+    met = threading.Barrier(3)  # passed by three pieces that are under way together, or never
+
+    def work(number: int) -> int:
+        met.wait(10)
+        return number
+
+    beside = Beside(at_once=3)
+    assert [list(beside.do(work, number)) for number in range(4)] == [[], [], [], [0]]
+    assert list(beside.do(int, "4")) == [1]
+    met.abort()
+    with pytest.raises(threading.BrokenBarrierError):
+        list(beside.rest())
+
+
 class _Halves(beam.DoFn):
     def start_bundle(self):
         self._beside = Beside()
