@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
+from model.card import METADATA_KEY
 from model.inputs import InputSpec
 from model.legend import Legend
 from model.network import CloudLULCNet, Config
 
-METADATA_KEY = "cloudlulc"  # one key only: safetensors writes several in random order
 FORMAT = 1
 
 

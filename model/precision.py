@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -25,6 +23,8 @@ def check_precision(precision: str, device: str) -> None:
 
 def bfloat16_is_fast(device: str) -> bool:
     """Whether a torch device computes in bfloat16 by instructions of its own."""
+    import torch  # here: who only names a precision goes without the second that it takes
+
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from model.canary import LEAST_AGREEMENT, MOST_DRIFT, Comparison, compare, golden_chips
 from model.checkpoint import Checkpoint
 from pipeline.config import DEFAULT_CHECKPOINT, file_digest
-from transforms.classify import load_checkpoint
 from transforms.store import exists, read_json, write_json
+from transforms.weights import load_checkpoint
 
 
 def verdict_url(path: str) -> str:

@@ -17,9 +17,9 @@ from model.inputs import INPUTS, InputSpec
 from model.legend import LULC6, Legend
 from model.precision import PRECISIONS
 from pipeline.region import Region
-from transforms.classify import unclassified
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS, choose_layers
+from transforms.mapcube import unclassified
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions

@@ -8,18 +8,14 @@ from functools import partial
 from typing import NamedTuple
 
 import apache_beam as beam
-import torch
 
-from model import checkpoint
 from pipeline import jobs
-from pipeline.canary import require_passed
-from pipeline.config import RunConfig, check_folder, read_run, write_run
+from pipeline.config import RunConfig, check_folder, file_digest, read_run, write_run
 from pipeline.progress import progress
 from pipeline.refresh import new_since
 from pipeline.runners import beam_options, runner_of
 from pipeline.watchdog import watched
 from transforms.chips import create_chip_cube, finished_chips
-from transforms.classify import load_checkpoint
 from transforms.failures import read_failures
 from transforms.grid import TileIndex
 from transforms.layers import choose_layers
@@ -66,14 +62,15 @@ def check(run: RunConfig, source: ImagerySource, anew: bool = False) -> None:
     check_folder(run)
     if is_finished(run) and not anew:
         return
-    loaded = load_checkpoint(run.checkpoint)
-    checkpoint.require_match(loaded, run.inputs, run.legend)
-    if loaded.digest != run.checkpoint_digest:
+    digest = file_digest(run.checkpoint)
+    if digest != run.checkpoint_digest:
         raise ValueError(
-            f"checkpoint {run.checkpoint}: its digest is {loaded.digest[:12]}, the run was started "
+            f"checkpoint {run.checkpoint}: its digest is {digest[:12]}, the run was started "
             f"with {run.checkpoint_digest[:12]}; name that one by --checkpoint"
         )
-    require_passed(loaded, run.checkpoint)
+    to_fetch = anew or left(run, "ingest") > 0
+    if to_fetch or left(run, "classify"):
+        _check_network(run)
     limit = getattr(source, "max_requests", None)
     if limit is not None and run.max_requests > limit:
         raise ValueError(
@@ -81,13 +78,26 @@ def check(run: RunConfig, source: ImagerySource, anew: bool = False) -> None:
             f"{limit} at a time; choose {limit} or less"
         )
     run.product_tiles()
-    if run.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: got cuda, and torch finds no GPU here; use --device cpu")
     _check_moved(run, source, anew)
-    if anew or left(run, "ingest"):
+    if to_fetch:
         check_cloud_mask(run.options.cloud_mask)
         for tile in run.tiles():
             source.check(run.grid.footprint(tile), run.rule.period)
+
+
+def _check_network(run: RunConfig) -> None:
+    """Raise ValueError where the run's blocks cannot be classified here, or should not be."""
+    import torch  # here: to mosaic what is classified takes neither its second nor its memory
+
+    from model.checkpoint import require_match
+    from pipeline.canary import require_passed
+    from transforms.weights import load_checkpoint
+
+    loaded = load_checkpoint(run.checkpoint)
+    require_match(loaded, run.inputs, run.legend)
+    require_passed(loaded, run.checkpoint)
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: got cuda, and torch finds no GPU here; use --device cpu")
 
 
 def _check_moved(run: RunConfig, source: ImagerySource, anew: bool) -> None:

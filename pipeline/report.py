@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from model import checkpoint
 from pipeline import launch
 from pipeline.config import RunConfig
 from pipeline.launch import JobReport
@@ -71,6 +70,8 @@ def run_text(run: RunConfig) -> str:
 
 def checkpoint_text(path: str) -> str:
     """What a checkpoint is."""
+    from model import checkpoint  # here: what the other texts say needs no torch
+
     loaded = checkpoint.load(path)
     card = "\n".join(f"  {name}: {value}" for name, value in loaded.card.items())
     classes = ", ".join(f"{c.code} {c.name}" for c in loaded.legend.classes)

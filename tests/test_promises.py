@@ -28,13 +28,14 @@ from transforms.chips import (
     read_chips,
     write_chips,
 )
-from transforms.classify import map_block, unclassified
+from transforms.classify import map_block
 from transforms.grid import Grid
 from transforms.mapcube import (
     finished_blocks,
     map_cube_url,
     map_shard,
     open_map_cube,
+    unclassified,
     write_core,
 )
 from transforms.measure import measured

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -15,19 +13,19 @@ import zarr
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
-from model import checkpoint
 from model.inputs import InputSpec
 from model.legend import LULC6
 from model.predict import Prediction, Predictor
 from transforms.beside import Beside, at_the_end
 from transforms.blend import blend_chips, core_of, cut_edges, is_blended
-from transforms.chips import OPEN_CUBES, finished_chips, open_chip_cube, read_chips
+from transforms.chips import OPEN_CUBES, open_chip_cube, read_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS
-from transforms.mapcube import MapCube, finished_blocks, open_map_cube, write_core
+from transforms.mapcube import MapCube, open_map_cube, unclassified, write_core
 from transforms.pixels.chip import Chips, Quality
-from transforms.store import is_local, local_path, read_bytes, storage_errors
+from transforms.store import storage_errors
+from transforms.weights import load_checkpoint
 
 Mapped = tuple[Chips, Prediction, np.ndarray | None]
 """Chips, what the network makes of them, and the probabilities where they are wanted."""
@@ -80,21 +78,6 @@ class ChipClassifier(ModelHandler[Chips, Mapped, Predictor]):
     def get_num_bytes(self, batch: Sequence[Chips]) -> int:
         # Beam's own way pickles the batch to learn its size: half a second for 243 MB.
         return sum(array.nbytes for chips in batch for array in chips)
-
-
-def load_checkpoint(url: str) -> checkpoint.Checkpoint:
-    """The checkpoint at `url`; one under gs:// is fetched, for its format is read from a file.
-
-    Raises:
-      FileNotFoundError: nothing lies under the gs:// address.
-      ValueError: what lies there is no checkpoint.
-    """
-    if is_local(url):
-        return checkpoint.load(local_path(url))
-    with tempfile.TemporaryDirectory(prefix="cloudlulc-") as folder:
-        path = Path(folder) / url.rpartition("/")[2]
-        path.write_bytes(read_bytes(url))
-        return checkpoint.load(path)
 
 
 def map_block(
@@ -187,11 +170,6 @@ class ListChips(beam.PTransform):
             # A tile's hundred keys would else be one worker's: spread the keys, never pixels.
             | "Spread keys" >> beam.Reshuffle()
         )
-
-
-def unclassified(tile: TileIndex, root: str, grid: Grid) -> list[BlockKey]:
-    """Blocks whose chips are complete and whose map is not, in order."""
-    return sorted(finished_chips(root, tile, grid) - finished_blocks(root, tile, grid))
 
 
 @dataclass

@@ -183,6 +183,11 @@ def ingested_blocks(root: str, tile: TileIndex, grid: Grid) -> set[BlockKey]:
     return finished_chips(root, tile, grid) | finished_blocks(root, tile, grid)
 
 
+def unclassified(tile: TileIndex, root: str, grid: Grid) -> list[BlockKey]:
+    """Blocks whose chips are complete and whose map is not, in order, by two listings."""
+    return sorted(finished_chips(root, tile, grid) - finished_blocks(root, tile, grid))
+
+
 class MapReader:
     """Reads windows of the maps of a run; a tile without a cube is nodata.
 

@@ -15,7 +15,6 @@ from shapely.geometry.base import BaseGeometry
 from transforms import store
 from transforms.area import WGS84
 from transforms.checksums import vouch, vouch_for_items
-from transforms.classify import load_checkpoint
 from transforms.export import ZARR_SHARD, write_tile
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid
@@ -39,6 +38,7 @@ from transforms.stac_product import (
     regimes_property,
 )
 from transforms.statistics import TileStatistics
+from transforms.weights import load_card
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,11 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
         subtitle=f"Land cover on {run.target_date}, tile {tile.name}",
         attribution=f"{attribution(scenes)} Map: CloudLULC, CC BY 4.0.".strip(),
     )
+    card = load_card(publication.weights, run.checkpoint_digest)
     item = product_item(root, tile, run, scenes)
     item["properties"] |= {
         "cloudlulc:map_blocks": len(blocks),
-        "cloudlulc:regimes": regimes_property(regimes(root, blocks), _card(publication)),
+        "cloudlulc:regimes": regimes_property(regimes(root, blocks), card),
         "cloudlulc:regimes_note": "Blocks by the sensors that map them, and the overall accuracy "
         "that the checkpoint's card states for each regime on the data named with it.",
         "cloudlulc:outside_region": outside,
@@ -159,17 +160,6 @@ def publish_tile(tile: ProductTile, publication: Publication) -> None:
     } | statistics.to_properties(run.legend)
     vouch(root, tile.name, item)
     store.write_json(item_url(root, tile.name), item)
-
-
-def _card(publication: Publication) -> dict:
-    """The card of the checkpoint that made the maps. Raises ValueError where it is another one."""
-    loaded = load_checkpoint(publication.weights)
-    if loaded.digest != publication.run.checkpoint_digest:
-        raise ValueError(
-            f"checkpoint {publication.weights}: its digest is {loaded.digest[:12]}, the maps were "
-            f"made with {publication.run.checkpoint_digest[:12]}; name that one by --checkpoint"
-        )
-    return loaded.card
 
 
 def publish_collection(tiles: Sequence[ProductTile], publication: Publication) -> None:

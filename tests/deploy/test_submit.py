@@ -17,10 +17,10 @@ from pipeline import chain
 from pipeline.cli import main
 from pipeline.config import file_digest
 from tests.servers.google_auth import ACCOUNT, TOKEN
-from transforms.classify import load_checkpoint
 from transforms.period import Period
 from transforms.scene import SENTINEL2
 from transforms.sources.synthetic import SyntheticSource
+from transforms.weights import load_checkpoint
 
 IMAGE = "europe-west4-docker.pkg.dev/p/cloudlulc/cpu:1"
 ACCELERATOR = "beam:resources:accelerator:v1"

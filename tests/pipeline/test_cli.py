@@ -289,6 +289,16 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_torch_is_for_who_classifies_alone():
+    code = (
+        "import sys\n"
+        "import pipeline.chain, pipeline.jobs, transforms.fetch, transforms.publish\n"
+        "print(sorted({'torch', 'scipy.optimize', 'pipeline.jobs'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["['pipeline.jobs']"], done.stderr
+
+
 def test_python_m_pipeline_is_the_same_command():
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", "--version"], cwd=ROOT, capture_output=True, text=True
