@@ -20,8 +20,8 @@ from model import checkpoint
 from model.inputs import INPUTS
 from model.legend import LULC6
 from model.network import CloudLULCNet, Config
-from pipeline.config import from_dict, read_run
 from pipeline.region import load_places, load_region, shipped_regions
+from pipeline.run_document import from_dict, read_run
 from pipeline.schedule import read_schedule
 from pipeline.tariffs import default_rates, load_prices, load_rates
 from transforms.period import Period

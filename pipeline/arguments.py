@@ -6,8 +6,9 @@ import argparse
 import os
 from dataclasses import replace
 
-from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest, from_dict, read_run
+from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest
 from pipeline.region import load_region
+from pipeline.run_document import from_dict, read_run
 from transforms.layers import choose_layers
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule

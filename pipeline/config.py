@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from shapely.errors import ShapelyError
-
 import pipeline
 from model.inputs import INPUTS, InputSpec
 from model.legend import LULC6, Legend
 from model.precision import PRECISIONS
+from pipeline.identity import deciding
 from pipeline.region import Region
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS, choose_layers
 from transforms.mapcube import unclassified
-from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions
 from transforms.plan import unfetched
@@ -28,15 +24,8 @@ from transforms.product import ProductGrid, ProductTile, product_tiles
 from transforms.publish import Publication, is_due
 from transforms.stac_product import ProductRun
 from transforms.store import (
-    create_json,
-    exists,
-    find_json,
     in_parallel,
-    is_local,
-    join,
-    local_path,
     read_bytes,
-    write_json,
 )
 
 WEIGHTS = Path(__file__).parent.parent / "model" / "weights"
@@ -46,9 +35,6 @@ DEFAULT_CHECKPOINT = str(WEIGHTS / "tiny.safetensors")
 
 FIRST_YEAR = 2014
 MOST_DAYS = 366
-
-LEFTOVERS = ("chips", "maps", "plan", "product")
-"""Folders that a run writes beside its run.json."""
 
 
 @dataclass(frozen=True)
@@ -219,106 +205,8 @@ class RunConfig:
     @property
     def id(self) -> str:
         """Derives from what decides the bytes: equal runs have equal ids."""
-        text = repr(sorted(_deciding(self.to_dict()).items()))
+        text = repr(sorted(deciding(self.to_dict()).items()))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def run_url(out: str) -> str:
-    return join(out, "run.json")
-
-
-def read_run(out: str) -> dict | None:
-    """The `run.json` of an output folder; None where no run has been started."""
-    return find_json(run_url(out))
-
-
-def check_folder(run: RunConfig) -> None:
-    """Raise ValueError where the output folder holds another run, or cannot be written to."""
-    existing = read_run(run.out)
-    if existing is None:
-        _check_new_folder(run.out)
-        return
-    here, wanted = _deciding(existing), _deciding(run.to_dict())
-    for name in sorted(set(here) | set(wanted)):
-        if here.get(name) != wanted.get(name):
-            raise ValueError(
-                f"output folder {run.out} holds another run: its {name} is {here.get(name)}, "
-                f"this run's is {wanted.get(name)}; choose another --out, or the first run's "
-                "options to go on with it"
-            )
-
-
-def _check_new_folder(out: str) -> None:
-    found = [name for name in LEFTOVERS if exists(join(out, name))]
-    if found:
-        raise ValueError(
-            f"output folder {out} holds {', '.join(found)} but no run.json that says of which run; "
-            "choose another --out"
-        )
-    if is_local(out):
-        above = local_path(out).absolute()
-        while not above.exists():
-            above = above.parent
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise ValueError(f"output folder {out}: {above} is no folder that can be written to")
-
-
-def write_run(run: RunConfig) -> None:
-    """Write `run.json`, before anything else of the run; of two runs that start at once one wins.
-
-    Raises:
-      ValueError: another run was started in the folder meanwhile.
-    """
-    document = run.to_dict() | {"id": run.id}
-    if not create_json(run_url(run.out), document):
-        check_folder(run)
-        write_json(run_url(run.out), document)  # where the weights lie may have changed
-
-
-# What parts of a run raise that are made from values of other kinds.
-_OF_NO_RUN = (KeyError, IndexError, TypeError, AttributeError, OverflowError)
-
-
-def from_dict(d: dict, out: str) -> RunConfig:
-    """The run that the `run.json` in folder `out` describes.
-
-    Raises:
-      ValueError: the document is not of a run of this version.
-    """
-    try:
-        return _from_dict(d, out)
-    except (*_OF_NO_RUN, ShapelyError) as error:
-        raise ValueError(
-            f"{run_url(out)} is not a run of cloudlulc {pipeline.__version__} ({error!r}); choose "
-            "another --out"
-        ) from error
-
-
-def _from_dict(d: dict, out: str) -> RunConfig:
-    for name in ("source", "checkpoint", "checkpoint_digest"):
-        if not isinstance(d[name], str):
-            raise TypeError(f"{name} is {d[name]!r:.80}, expected a text")
-    return RunConfig(
-        region=Region.from_dict(d["region"]),
-        rule=PairRule(
-            parse_day(d["date"]),
-            d["max_optical_days"],
-            d["max_sar_days"],
-            d["optical"],
-            d["stale_sar_days"],
-        ),
-        source=d["source"],
-        out=out,
-        checkpoint=d["checkpoint"],
-        checkpoint_digest=d["checkpoint_digest"],
-        layers=tuple(d["layers"]),
-        grid=Grid(**d["grid"]),
-        options=PixelOptions(**d["options"]),
-        product=ProductGrid(**d["product"]),
-        blend=d["blend"],
-        precision=d["precision"],
-        keep_outside=d["keep_outside"],
-    )
 
 
 def file_digest(path: str) -> str:
@@ -328,44 +216,3 @@ def file_digest(path: str) -> str:
     except OSError as error:
         why = error.strerror or error
         raise ValueError(f"checkpoint: {path} cannot be read: {why}") from None
-
-
-def _deciding(run: dict) -> dict[str, object]:
-    """The fields of a run's document that decide its bytes, flat: {"grid.halo": 32, ...}."""
-    flat = _flat(run)
-    # The digest decides, wherever the file lies; the id follows from the rest.
-    decides = {name: value for name, value in flat.items() if name not in ("checkpoint", "id")}
-    return decides | {"source": source_identity(run["source"])}
-
-
-def source_identity(spec: str) -> str:
-    """A source without what decides no pixel: where files lie, who pays, which key opens it.
-
-    "files", "stac:earth-search,sar=my.toml", "earthengine:level=L1C". Which scenes made a block is
-    the plan's to say: a catalogue may be moved, and it may grow (see `pipeline.refresh`).
-    """
-    kind, _, rest = spec.partition(":")
-    parts = rest.split(",") if rest else []
-    if kind == "files":
-        parts = []
-    elif kind == "stac":
-        parts = [_without_folder(part) for part in parts]
-    elif kind == "earthengine":
-        parts = [part for part in parts if part.startswith(("level=", "score="))]
-    return f"{kind}:{','.join(parts)}".rstrip(":")
-
-
-def _without_folder(part: str) -> str:
-    name, equals, value = part.rpartition("=")
-    return name + equals + (value.rpartition("/")[2] if "/" in value else value)
-
-
-def _flat(value: object, name: str = "") -> dict[str, object]:
-    if isinstance(value, dict) and name != "region.geometry":
-        return {
-            key: leaf
-            for k, v in value.items()
-            for key, leaf in _flat(v, f"{name}.{k}" if name else k).items()
-        }
-    # As JSON would read it back: it knows no tuples.
-    return {name: json.loads(json.dumps(value))}

@@ -7,8 +7,9 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 from pipeline import launch
-from pipeline.config import RunConfig, read_run
+from pipeline.config import RunConfig
 from pipeline.refresh import Changes, new_since
+from pipeline.run_document import read_run
 from pipeline.schedule import Country
 from transforms.period import Period, parse_day
 from transforms.scene import SENTINEL2, ImagerySource

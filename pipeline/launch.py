@@ -10,9 +10,10 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from pipeline import jobs
-from pipeline.config import RunConfig, check_folder, file_digest, read_run, write_run
+from pipeline.config import RunConfig, file_digest
 from pipeline.progress import progress
 from pipeline.refresh import new_since
+from pipeline.run_document import check_folder, read_run, write_run
 from pipeline.runners import beam_options, runner_of
 from pipeline.watchdog import watched
 from transforms.chips import create_chip_cube, finished_chips

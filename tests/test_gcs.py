@@ -24,8 +24,8 @@ from test_promises import make_run as make_run
 from test_promises import weights as weights
 
 from pipeline import audit, launch
-from pipeline.config import check_folder, read_run, write_run
 from pipeline.region import Region
+from pipeline.run_document import check_folder, read_run, write_run
 from tests.servers.gcs import gcs_emulator
 from transforms import cubes, store
 from transforms.audit import audit_cube, chip_cube

@@ -14,7 +14,7 @@ from test_promises import weights as weights
 
 from pipeline import chain, launch
 from pipeline.cli import main
-from pipeline.config import source_identity
+from pipeline.identity import source_identity
 from pipeline.lock import locked
 from pipeline.refresh import forget, new_since
 from pipeline.retry import by_cause, failed_blocks

@@ -15,7 +15,8 @@ from transforms.grid import GeoBox
 from transforms.layers import Layer
 from transforms.mosaic import Window
 from transforms.product import collection_url, item_url, product_url, tile_url
-from transforms.stac_product import layer_assets, whole_bbox
+from transforms.stac_assets import layer_assets
+from transforms.stac_product import whole_bbox
 from transforms.versions import Version
 
 _KEPT = ("cloudlulc:outside_region", "cloudlulc:outside_legend", "cloudlulc:region_km2")

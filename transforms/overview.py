@@ -9,87 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from pyproj import CRS
 
 from model.legend import NODATA_CODE, Legend
 from transforms import store
+from transforms.canvas import Canvas, Cells, canvas_of
 from transforms.export import category_element, cog_writer, raster_window
 from transforms.grid import GeoBox
 from transforms.layers import LAYERS, Layer
 from transforms.mosaic import Window
-from transforms.product import ProductGrid, metres_per_unit
-from transforms.published import Published, PublishedTile
+from transforms.published import Published
 from transforms.rasters import open_raster
-from transforms.stac_product import COG_TYPE
+from transforms.stac_assets import COG_TYPE
 
 WINDOW = 5000
 """Side of the windows that are read, about, px."""
 
 _VRT_TYPE = "application/x-ogc-vrt"
 _RASTER_TYPES = {"uint8": "Byte", "int16": "Int16"}
-
-
-class Canvas(NamedTuple):
-    """Where the tiles of a product lie together, on the product's grid.
-
-    Attributes:
-      grid: of the product; counts pixels from the origin of its CRS.
-      geobox: around all tiles, on multiples of the largest cell.
-      places: rows and columns of every tile in it.
-    """
-
-    grid: ProductGrid
-    geobox: GeoBox
-    places: tuple[tuple[PublishedTile, slice, slice], ...]
-
-
-class Cells(NamedTuple):
-    """Side of an overview's cells in product pixels, and what they are called."""
-
-    small: int  # as many as fit into 100 m: on the default grid 10, 1/1200 degree
-    large: int  # ten times that
-
-    @classmethod
-    def of(cls, geobox: GeoBox) -> Cells:
-        small = max(1, int(100 / (geobox.resolution * metres_per_unit(geobox.epsg))))
-        return cls(small, 10 * small)
-
-
-def canvas_of(product: Published, cells: Cells) -> Canvas:
-    """Lay out the tiles of a product."""
-    first = product.tiles[0].geobox
-    grid = ProductGrid(first.epsg, first.resolution)
-    boxes = [tile.geobox for tile in product.tiles]
-    corners = [tuple(round(edge / grid.resolution) for edge in (b.x0, b.y0)) for b in boxes]
-    lefts = [left for left, _ in corners]
-    if CRS.from_epsg(grid.epsg).is_geographic:
-        turned = [left % round(360 / grid.resolution) for left in lefts]
-        lefts = min(lefts, turned, key=lambda edges: _span(edges, boxes))
-    tops = [top for _, top in corners]
-    size = cells.large
-    left = min(lefts) // size * size
-    top = -(-max(tops) // size) * size
-    right = max(x + box.width for x, box in zip(lefts, boxes, strict=True))
-    bottom = min(y - box.height for y, box in zip(tops, boxes, strict=True))
-    width, height = (-(-length // size) * size for length in (right - left, top - bottom))
-    places = tuple(
-        (
-            tile,
-            slice(top - y, top - y + tile.geobox.height),
-            slice(x - left, x - left + tile.geobox.width),
-        )
-        for tile, x, y in zip(product.tiles, lefts, tops, strict=True)
-    )
-    return Canvas(grid, grid.geobox(left, top, width, height), places)
-
-
-def _span(lefts: list[int], boxes: list[GeoBox]) -> int:
-    rights = [left + box.width for left, box in zip(lefts, boxes, strict=True)]
-    return max(rights) - min(lefts)
 
 
 def count_classes(lulc: np.ndarray, codes: list[int], cell: int) -> np.ndarray:

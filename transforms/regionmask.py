@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from transforms.grid import GeoBox
-from transforms.mosaic import pixel_centers
+from transforms.lattice import pixel_centers
 from transforms.product import project
 
 

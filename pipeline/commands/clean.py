@@ -20,8 +20,8 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Remove the chip cubes, or say why not."""
     from pipeline import launch
     from pipeline.arguments import absolute
-    from pipeline.config import from_dict, read_run
     from pipeline.progress import say
+    from pipeline.run_document import from_dict, read_run
 
     out = absolute(args.out)
     existing = read_run(out)

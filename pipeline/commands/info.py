@@ -15,8 +15,8 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Print what a run, a checkpoint or the shipped regions hold."""
     from pipeline import report
     from pipeline.arguments import absolute
-    from pipeline.config import from_dict, read_run
     from pipeline.region import shipped_regions
+    from pipeline.run_document import from_dict, read_run
 
     what = args.what
     if what == "regions":

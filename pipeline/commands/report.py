@@ -19,8 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     from pipeline.arguments import absolute
-    from pipeline.config import from_dict, read_run
     from pipeline.pages.run_page import run_page
+    from pipeline.run_document import from_dict, read_run
     from transforms.store import join, write_bytes
 
     out = absolute(args.run)

@@ -5,9 +5,10 @@ from datetime import date
 import pytest
 import shapely
 
-from pipeline.config import RunConfig, from_dict
+from pipeline.config import RunConfig
 from pipeline.launch import create_maps
 from pipeline.region import Region
+from pipeline.run_document import from_dict
 from transforms.grid import Grid
 from transforms.pixels.pairing import PairRule
 from transforms.product import ProductGrid

@@ -9,7 +9,7 @@ from planet import micro_checkpoint
 
 from pipeline.arguments import absolute_source
 from pipeline.cli import main
-from pipeline.config import read_run
+from pipeline.run_document import read_run
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 PLACE = next(

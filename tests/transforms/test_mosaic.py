@@ -6,8 +6,9 @@ from pyproj import Transformer
 
 from transforms import mosaic
 from transforms.grid import GeoBox, Grid, TileIndex, zone_epsg
+from transforms.lattice import map_pixels, pixel_centers, pixel_zones
 from transforms.layers import LAYERS
-from transforms.mosaic import map_pixels, mosaic_window, mosaic_windows, pixel_zones
+from transforms.mosaic import mosaic_window, mosaic_windows
 from transforms.product import ProductGrid
 
 GRID = Grid(chip_size=64, halo=16, chips_per_block=2, blocks_per_tile=3)
@@ -104,7 +105,7 @@ def test_a_pixel_of_every_kind_is_projected_again():
     """Where the lattice cannot decide, and only there: a large window, all pixels compared."""
     geobox = window(9.3, 57, 900, 900)
     down, right = map_pixels(geobox, 32, 10)
-    x, y = np.meshgrid(*mosaic.pixel_centers(geobox))
+    x, y = np.meshgrid(*pixel_centers(geobox))
     easting, northing = Transformer.from_crs(4326, 32632, always_xy=True).transform(x, y)
     np.testing.assert_array_equal(right, np.floor(easting / 10))
     np.testing.assert_array_equal(down, np.floor(-northing / 10))

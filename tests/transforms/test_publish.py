@@ -17,9 +17,9 @@ from model import checkpoint
 from model.legend import LULC6
 from tests.stac_validation import validate
 from transforms.grid import Grid, zone_epsg
+from transforms.lattice import pixel_centers
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, map_cube_url, open_map_cube, write_core
-from transforms.mosaic import pixel_centers
 from transforms.pixels.pairing import Pair, Regime
 from transforms.plan import BlockRequest, write_plan
 from transforms.product import ProductGrid, product_tiles, zarr_url

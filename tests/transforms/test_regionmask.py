@@ -8,7 +8,8 @@ from pyproj import Geod, Transformer
 from pipeline.region import load_region
 from transforms.area import pixel_areas
 from transforms.grid import GeoBox
-from transforms.mosaic import pixel_centers, window_geobox
+from transforms.lattice import pixel_centers
+from transforms.mosaic import window_geobox
 from transforms.product import ProductGrid, product_tiles, project
 from transforms.regionmask import RegionMask
 

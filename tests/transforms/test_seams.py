@@ -9,8 +9,9 @@ from pyproj import Transformer
 
 from model.legend import LULC6
 from transforms.grid import Grid, zone_epsg
+from transforms.lattice import pixel_centers
 from transforms.layers import LAYERS
-from transforms.mosaic import mosaic_window, pixel_centers
+from transforms.mosaic import mosaic_window
 from transforms.product import ProductGrid
 from transforms.seam_report import SeamReport, judge, report, report_table
 from transforms.seams import MARGIN, Border, find_seams
