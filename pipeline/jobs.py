@@ -5,10 +5,11 @@ from __future__ import annotations
 import apache_beam as beam
 
 from pipeline.config import RunConfig
+from pipeline.importing import importing
 from transforms.failures import FAILED, WriteFailures
 from transforms.fetch import FetchBlocks, WriteChips
 from transforms.grid import BlockKey
-from transforms.limit import LimitConcurrency
+from transforms.limit import AT_ONCE, LimitConcurrency
 from transforms.measure import MeasureInputs
 from transforms.plan import PlanBlocks
 from transforms.publish import PublishTiles, WriteCollection
@@ -18,6 +19,7 @@ from transforms.scene import ImagerySource
 def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
     """Fetch, pair and chip the run's scenes into chip cubes."""
     tiles = [(BlockKey(t.zone, t.x, t.y, 0, 0), t) for t in run.tiles_to_fetch()]
+    at_once = min(AT_ONCE, run.max_requests)
     planned = (
         root
         | "Tiles" >> beam.Create(tiles)
@@ -29,13 +31,13 @@ def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
     measured = (
         planned.pairs
         # Looking reads pixels, so the service sets its pace, too; keys and scenes are shuffled.
-        | "Pairs" >> LimitConcurrency(run.max_requests)
-        | MeasureInputs(run.out, run.grid, run.rule, source, run.options)
+        | "Pairs" >> LimitConcurrency(run.max_requests, at_once)
+        | MeasureInputs(run.out, run.grid, run.rule, source, run.options, at_once)
     )
     fetched = (
         measured.requests
-        | LimitConcurrency(run.max_requests)  # the service, not the cluster, sets the pace
-        | FetchBlocks(source, run.grid, run.rule, run.options)
+        | LimitConcurrency(run.max_requests, at_once)  # the service, not the cluster, sets the pace
+        | FetchBlocks(source, run.grid, run.rule, run.options, at_once)
     )  # from here to the cube everything is one fused step: pixels never cross a shuffle
     written = fetched.chips | WriteChips(run.out, run.grid, run.inputs)
     stages = (planned, measured, fetched, written)
@@ -44,8 +46,8 @@ def ingest(root: beam.Pipeline, run: RunConfig, source: ImagerySource) -> None:
 
 def classify(root: beam.Pipeline, run: RunConfig) -> None:
     """Run the network on every block of the chip cubes that has no map yet."""
-    # Here: torch and RunInference take 1.5 s and 200 MiB, and the other jobs need neither.
-    from transforms.classify import ChipClassifier, ClassifyBlocks, ListChips
+    with importing():  # here: torch and RunInference take a second and 200 MiB, for this job alone
+        from transforms.classify import ChipClassifier, ClassifyBlocks, ListChips
 
     shown = any(name.startswith("probability_") for name in run.layers)
     how = run.device, run.threads, shown or run.blended, run.precision

@@ -11,6 +11,7 @@ import apache_beam as beam
 
 from pipeline import jobs
 from pipeline.config import RunConfig, file_digest
+from pipeline.importing import importing
 from pipeline.progress import progress
 from pipeline.refresh import new_since
 from pipeline.run_document import check_folder, read_run, write_run
@@ -88,11 +89,12 @@ def check(run: RunConfig, source: ImagerySource, anew: bool = False) -> None:
 
 def _check_network(run: RunConfig) -> None:
     """Raise ValueError where the run's blocks cannot be classified here, or should not be."""
-    import torch  # here: to mosaic what is classified takes neither its second nor its memory
+    with importing():  # here: to mosaic what is classified takes neither torch's second nor memory
+        import torch
 
-    from model.checkpoint import require_match
-    from pipeline.canary import require_passed
-    from transforms.weights import load_checkpoint
+        from model.checkpoint import require_match
+        from pipeline.canary import require_passed
+        from transforms.weights import load_checkpoint
 
     loaded = load_checkpoint(run.checkpoint)
     require_match(loaded, run.inputs, run.legend)

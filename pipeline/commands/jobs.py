@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from pipeline.importing import importing
 from pipeline.options import add_recovery_options, add_run_options
 
 DESCRIPTION = """\
@@ -19,7 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Check everything, then run the command's jobs one after the other until one fails."""
-    from pipeline import chain, launch
+    with importing():
+        from pipeline import chain, launch
 
     jobs = launch.JOBS if args.command == "run" else (args.command,)
     return chain.run_jobs(args, beam_args, jobs)
