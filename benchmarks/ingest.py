@@ -38,13 +38,16 @@ from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest
 from pipeline.region import load_region
 from transforms.beside import Beside
 from transforms.chips import chip_cube_url, open_chip_cube, read_chips, write_chips
+from transforms.fetch import WRITERS
 from transforms.grid import BlockKey, Grid, geographic_bounds
+from transforms.limit import AT_ONCE
 from transforms.measure import measured
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions, prepare_block
 from transforms.plan import pair_requests, plan_tile, write_plan
 from transforms.sources import open_source
+from transforms.sources.opened import close_files
 
 KEYS = [BlockKey(31, 5, 60, row, col) for row in (4, 5) for col in (0, 1)]
 PIXELS = ("optical", "sar", "quality", "cloud")
@@ -70,15 +73,22 @@ def run_in(out: Path, scenes: Path, inputs: str) -> RunConfig:
 
 
 def in_a_loop(run: RunConfig, clock: Clock) -> None:
-    """What one worker does, one block after the other; a block is written beside the next one."""
-    source, beside = open_source(run.source), Beside()
+    """What one worker does: blocks are prepared side by side, and written beside that."""
+    source, preparing, writing = open_source(run.source), Beside(AT_ONCE), Beside(WRITERS)
 
-    def read(*args):
-        with clock.step("read"):
-            return source.read(*args)
+    def prepare(key, pair, shift):
+        given = pair, run.target, run.grid, source.read, run.options, shift
+        return key, prepare_block(key, *given)
 
     def write(key, chips):
         write_chips(cube, run.grid, run.inputs, key, chips)
+
+    def write_all(prepared):
+        with clock.step("wait for what is read"):
+            prepared = list(prepared)
+        with clock.step("wait for the writer"):
+            for one in prepared:
+                list(writing.do(write, *one))
 
     (tile,) = run.tiles()
     with clock.step("plan"):
@@ -88,14 +98,14 @@ def in_a_loop(run: RunConfig, clock: Clock) -> None:
     for request in pair_requests(requests):
         with clock.step("measure"):
             given = run.grid, run.rule, source, run.options
-            (pair, shift), keys, *_ = measured(run.out, request, *given)
+            (pair, shift), keys, *_ = measured(run.out, request, *given, at_once=AT_ONCE)
         for key in keys:
-            with clock.step("prepare"):
-                chips = prepare_block(key, pair, run.target, run.grid, read, run.options, shift)
-            with clock.step("wait for the writer"):
-                list(beside.do(write, key, chips))
+            write_all(preparing.do(prepare, key, pair, shift))
+    # One by one, as they come: the writer takes one while the next is awaited.
+    for one in preparing.rest():
+        write_all([one])
     with clock.step("wait for the writer"):
-        list(beside.rest())
+        list(writing.rest())
 
 
 def job_of(run: RunConfig) -> dict:
@@ -205,6 +215,7 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
         runs = [started(name, inputs) for _ in range(args.repeats + 1)]
 
         def once() -> None:
+            close_files()  # tiles that an earlier turn decoded do not count
             clocks[name].append(Clock(cpu=False))
             in_a_loop(runs.pop(0), clocks[name][-1])
 
@@ -215,6 +226,7 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
         return lambda: do(runs.pop(0))
 
     def on_beam(run: RunConfig) -> None:
+        close_files()
         report = launch.execute("ingest", run, open_source(run.source), [])
         if report.failed:
             raise RuntimeError(f"{report.failed} blocks failed")

@@ -15,12 +15,15 @@ from transforms.beside import Beside, at_the_end
 from transforms.chips import OPEN_CUBES, open_chip_cube, write_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex
-from transforms.measure import Measured, counted
+from transforms.measure import CountedReads, Measured
 from transforms.pixels.chip import Chips
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions, prepare_block
 from transforms.scene import ImagerySource, SourceUnavailable
 from transforms.store import storage_errors
+
+WRITERS = 2
+"""Blocks of a bundle that are written at a time: one compresses while another waits for storage."""
 
 
 @dataclass
@@ -32,15 +35,17 @@ class FetchBlocks(beam.PTransform):
       grid: processing grid.
       rule: the target date from which ages count.
       options: of the pixel arithmetic.
+      at_once: how many blocks of a bundle are read and prepared at a time.
     """
 
     source: ImagerySource
     grid: Grid
     rule: PairRule
     options: PixelOptions
+    at_once: int = 1
 
     def expand(self, requests):
-        fetch = _FetchBlock(self.source, self.grid, self.rule, self.options)
+        fetch = _FetchBlock(self.source, self.grid, self.rule, self.options, self.at_once)
         return requests | "Prepare" >> beam.ParDo(fetch).with_outputs(FAILED, main="chips")
 
 
@@ -50,21 +55,34 @@ class _FetchBlock(beam.DoFn):
     grid: Grid
     rule: PairRule
     options: PixelOptions
+    at_once: int
 
     def setup(self):
-        self._read = counted(self.source.read, "fetch")
+        self._read = CountedReads(self.source.read, "fetch")
+
+    def start_bundle(self):
+        self._beside = Beside(self.at_once)
 
     def process(self, element: tuple[BlockKey, Measured]) -> Iterator:
-        key, (pair, shift) = element
+        yield from self._counted(self._beside.do(self._prepare, *element))
+
+    def finish_bundle(self) -> Iterator:
+        yield from map(at_the_end, self._counted(self._beside.rest()))
+
+    def _prepare(
+        self, key: BlockKey, measured: Measured
+    ) -> tuple[BlockKey, Chips] | beam.pvalue.TaggedOutput:
+        given = measured.pair, self.rule.target, self.grid, self._read, self.options
         try:
-            chips = prepare_block(
-                key, pair, self.rule.target, self.grid, self._read, self.options, shift
-            )
+            return key, prepare_block(key, *given, measured.shift)
         except (SourceUnavailable, ValueError) as error:
             # A scene that cannot be used is its block's failure, not the job's.
-            yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "fetch", error))
-            return
-        yield key, chips
+            return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "fetch", error))
+
+    def _counted(self, results: Iterator) -> Iterator:
+        for result in results:
+            self._read.count()
+            yield result
 
 
 @dataclass
@@ -88,7 +106,7 @@ class WriteChips(beam.PTransform):
 
 @dataclass
 class _WriteChips(beam.DoFn):
-    """Writes a block while the next one is read."""
+    """Writes blocks while the next ones are read."""
 
     root: str
     grid: Grid
@@ -99,7 +117,7 @@ class _WriteChips(beam.DoFn):
         self._written = Metrics.counter("fetch", "blocks written")
 
     def start_bundle(self):
-        self._beside = Beside()
+        self._beside = Beside(WRITERS)
 
     def process(self, element: tuple[BlockKey, Chips]) -> Iterator:
         yield from map(self._counted, self._beside.do(self._write, *element))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -75,7 +76,7 @@ def window(grid: Grid, key: BlockKey) -> GeoBox:
 
 
 def measure_pair(
-    pair: Pair, boxes: Sequence[GeoBox], read: Read, options: PixelOptions
+    pair: Pair, boxes: Sequence[GeoBox], read: Read, options: PixelOptions, at_once: int = 1
 ) -> tuple[list[Findings], dict[str, tuple[str, ...]], Shift]:
     """Look at the pixels of a pair.
 
@@ -84,6 +85,7 @@ def measure_pair(
       boxes: windows of one size.
       read: gives pixels; asked once for each scene and window.
       options: of the pixel arithmetic.
+      at_once: how many windows are read, and looked at, at a time.
 
     Returns:
       findings of each scene; reasons of the quarantine by scene id; the shift of a pair that stays.
@@ -92,35 +94,42 @@ def measure_pair(
       SourceUnavailable: from `read`.
       ValueError: a scene cannot be interpreted at all.
     """
-    read = _remembering(read)
-    found = [inspect_scene(scene, read, list(boxes)) for passed in pair for scene in passed]
-    quarantine = {f.scene: f.reasons for f in found if f.reasons and f.nodata <= 1 - JUDGED_FROM}
-    if quarantine or not pair.optical or not pair.sar:
-        return found, quarantine, UNMEASURED
+    scenes = [scene for passed in pair for scene in passed]
+
+    def read_all(box: GeoBox) -> dict[tuple[str, GeoBox], Raster]:
+        # For all bands that may be wanted: what follows asks for some of them.
+        return {(s.id, box): read(s, box, scene_bands(s)) for s in scenes}
 
     def sums_of(box: GeoBox) -> np.ndarray:
-        optical = optical_pass(pair.optical, box, read, options)
+        optical = optical_pass(pair.optical, box, seen, options)
         clear = (optical.flags & (Quality.CLOUD | Quality.SHADOW)) == 0
-        return window_sums(optical.pixels, sar_pass(pair.sar, box, read, options), clear)
+        return window_sums(optical.pixels, sar_pass(pair.sar, box, seen, options), clear)
 
-    # All is read by now: this is arithmetic, while no block of the pair can begin.
-    with ThreadPoolExecutor(len(boxes)) as pool:
-        return found, quarantine, resolve(list(pool.map(sums_of, boxes)))
+    with ThreadPoolExecutor(at_once) as pool:
+        seen = _Seen(pool.map(read_all, boxes))
+        # All is arithmetic by now, and no block of the pair can begin before its end.
+        looks = [pool.submit(inspect_scene, scene, seen, list(boxes)) for scene in scenes]
+        both = pair.optical and pair.sar
+        sums = [pool.submit(sums_of, box) for box in boxes] if both else []
+        found = [look.result() for look in looks]
+        quarantine = {
+            f.scene: f.reasons for f in found if f.reasons and f.nodata <= 1 - JUDGED_FROM
+        }
+        if quarantine or not both:
+            return found, quarantine, UNMEASURED
+        return found, quarantine, resolve([s.result() for s in sums])
 
 
-def _remembering(read: Read) -> Read:
-    """`read` that asks once per scene and window, for all bands that may be wanted."""
-    seen: dict[tuple[str, GeoBox], Raster] = {}
+class _Seen:
+    """A `Read` of what was read already: bands of a scene on a window."""
 
-    def give(scene: Scene, box: GeoBox, bands: tuple[str, ...]) -> Raster:
-        at = scene.id, box
-        if at not in seen:
-            seen[at] = read(scene, box, scene_bands(scene))
-        raster = seen[at]
+    def __init__(self, read: Iterable[dict[tuple[str, GeoBox], Raster]]):
+        self._rasters = {at: raster for window in read for at, raster in window.items()}
+
+    def __call__(self, scene: Scene, box: GeoBox, bands: tuple[str, ...]) -> Raster:
+        raster = self._rasters[scene.id, box]
         planes = raster.pixels[[raster.bands.index(band) for band in bands]]
         return raster._replace(pixels=planes, bands=bands)
-
-    return give
 
 
 def record_name(optical: Sequence[str], sar: Sequence[str], after: str = "") -> str:
@@ -161,6 +170,7 @@ def measured(
     source: ImagerySource,
     options: PixelOptions,
     read: Read | None = None,
+    at_once: int = 1,
 ) -> Outcome:
     """The pair of a request as its blocks use it: measured now, or as an earlier run measured it.
 
@@ -174,6 +184,7 @@ def measured(
       source: of imagery.
       options: of the pixel arithmetic; with inputs "trust" nothing is read.
       read: gives pixels; the source's own by default.
+      at_once: how many windows are read at a time.
 
     Raises:
       SourceUnavailable, ValueError: see `measure_pair` and `plan_tile`.
@@ -187,7 +198,7 @@ def measured(
     if record is None:
         keys = sample(request.blocks)
         boxes = [window(grid, key) for key in keys]
-        found, quarantine, shift = measure_pair(pair, boxes, read or source.read, options)
+        found, quarantine, shift = measure_pair(pair, boxes, read or source.read, options, at_once)
         record = {
             "optical": ids[0],
             "sar": ids[1],
@@ -237,6 +248,7 @@ class MeasureInputs(beam.PTransform):
       rule: which acquisitions may map the target date.
       source: where pixels are read.
       options: of the pixel arithmetic; with inputs "trust" nothing is read.
+      at_once: how many windows of a pair are read, and looked at, at a time.
     """
 
     root: str
@@ -244,9 +256,11 @@ class MeasureInputs(beam.PTransform):
     rule: PairRule
     source: ImagerySource
     options: PixelOptions
+    at_once: int = 1
 
     def expand(self, pairs):
-        measure = _MeasurePair(self.root, self.grid, self.rule, self.source, self.options)
+        given = self.root, self.grid, self.rule, self.source, self.options, self.at_once
+        measure = _MeasurePair(*given)
         return pairs | "Look" >> beam.ParDo(measure).with_outputs(FAILED, main="requests")
 
 
@@ -257,9 +271,10 @@ class _MeasurePair(beam.DoFn):
     rule: PairRule
     source: ImagerySource
     options: PixelOptions
+    at_once: int
 
     def setup(self):
-        self._read = counted(self.source.read, "measure")
+        self._read = CountedReads(self.source.read, "measure")
         self._quarantined = Metrics.counter("measure", "scenes in quarantine")
         self._replaced = Metrics.counter("measure", "blocks on another pass")
         self._shifted = Metrics.counter("measure", "pairs shifted")
@@ -269,7 +284,7 @@ class _MeasurePair(beam.DoFn):
         waiting = [request]
         while waiting:
             request = waiting.pop(0)
-            with_what = self.grid, self.rule, self.source, self.options, self._read
+            with_what = self.grid, self.rule, self.source, self.options, self._read, self.at_once
             try:
                 outcome = measured(self.root, request, *with_what)
             except (SourceUnavailable, ValueError) as error:
@@ -277,6 +292,8 @@ class _MeasurePair(beam.DoFn):
                 for key in request.todo:
                     yield beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "measure", error))
                 continue
+            finally:
+                self._read.count()
             waiting += outcome.instead
             self._quarantined.inc(len(outcome.quarantine))
             self._replaced.inc(sum(len(stand_in.todo) for stand_in in outcome.instead))
@@ -285,18 +302,28 @@ class _MeasurePair(beam.DoFn):
                 yield key, outcome.measured
 
 
-def counted(read: Read, namespace: str) -> Read:
-    """`read` that counts itself, its bytes and its time."""
-    reads = Metrics.counter(namespace, "reads")
-    count = Metrics.counter(namespace, "bytes read")
-    milliseconds = Metrics.distribution(namespace, "read ms")
+class CountedReads:
+    """`read` that notes its calls, their bytes and their time, on any thread.
 
-    def give(*args) -> Raster:
+    `count` hands them to Beam, on the bundle's own thread: the only one where Beam counts.
+    """
+
+    def __init__(self, read: Read, namespace: str):
+        self._read = read
+        self._noted: deque[tuple[int, int]] = deque()
+        self._reads = Metrics.counter(namespace, "reads")
+        self._bytes = Metrics.counter(namespace, "bytes read")
+        self._milliseconds = Metrics.distribution(namespace, "read ms")
+
+    def __call__(self, *args) -> Raster:
         start = time.monotonic()
-        raster = read(*args)
-        milliseconds.update(int(1000 * (time.monotonic() - start)))
-        reads.inc()
-        count.inc(raster.pixels.nbytes)
+        raster = self._read(*args)
+        self._noted.append((int(1000 * (time.monotonic() - start)), raster.pixels.nbytes))
         return raster
 
-    return give
+    def count(self) -> None:
+        while self._noted:
+            milliseconds, size = self._noted.popleft()
+            self._milliseconds.update(milliseconds)
+            self._reads.inc()
+            self._bytes.inc(size)

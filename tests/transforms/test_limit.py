@@ -25,6 +25,14 @@ def test_lanes_are_used_evenly_and_never_exceeded():
     assert set(tiles) == set(range(8))
 
 
+def test_neighbours_share_a_lane_that_works_on_several_at_once():
+    of = {key: lane((key, None), 4, at_once=4) for key in KEYS}
+    together = [len({of[key] for key in KEYS[i : i + 4]}) for i in range(0, 100, 4)]
+    assert together == [1] * 25
+    most, *_, least = sorted(Counter(of.values()).values(), reverse=True)
+    assert set(of.values()) == {0, 1, 2, 3} and most - least <= 4
+
+
 def test_keys_travel_in_13_bytes():
     for key in (*KEYS, BlockKey(-60, 0, 111, 9, 9)):
         encoded = BlockKeyCoder().encode(key)

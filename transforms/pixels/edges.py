@@ -50,12 +50,14 @@ def find_defects(raster: Raster, scene: Scene) -> Defects:
       scene: the scene they are from.
     """
     bands = [b for b in raster.bands if b not in QUALITY_BANDS]
-    stored = raster.pixels[[raster.bands.index(b) for b in bands]]
-    assets = [scene.asset(b) for b in bands]
-    known = np.stack(list(map(has_data, stored, assets, [raster.nodata] * len(bands))))
+    planes = [raster.pixels[raster.bands.index(b)] for b in bands]
+    known = [has_data(p, scene.asset(b), raster.nodata) for p, b in zip(planes, bands, strict=True)]
+    nothing = np.zeros(raster.pixels.shape[1:], bool)
+    if scene.sensor != SENTINEL1 and all(p.min() > 1 for p in planes) and all(map(np.all, known)):
+        return Defects(nothing, nothing, nothing, ~nothing)  # as most are
+    stored, known = np.stack(planes), np.stack(known)
     valid = known.any(axis=0)
     zeros = _patches(valid & ((stored == 0) | ~known).all(axis=0), ~valid)
-    nothing = np.zeros(valid.shape, bool)
     if scene.sensor == SENTINEL1:
         sar = to_backscatter(raster, scene)
         noise = (sar != INPUTS.sar.nodata).any(axis=0)

@@ -157,35 +157,45 @@ def optical_pass(
     scenes: tuple[Scene, ...], geobox: GeoBox, read: Read, options: PixelOptions
 ) -> OpticalPass:
     """The scenes of a pass on a geobox, converted, screened and merged."""
-    merged = OpticalPass(
-        np.full((len(OPTICAL.bands), *geobox.shape), OPTICAL.nodata, np.uint16),
-        np.full(geobox.shape, CLOUD_UNKNOWN, np.uint8),
-        np.zeros(geobox.shape, np.uint8),
-    )
+    merged = None
     for scene in scenes:
         raster = _read(scene, geobox, optical_bands(scene), read)
         pixels = to_reflectance(raster, scene, OPTICAL.names, options.harmonise)
         # Before merging: another granule of the pass may show what one's edge spoils.
-        pixels[:, find_defects(raster, scene).stripes] = OPTICAL.nodata
+        stripes = find_defects(raster, scene).stripes
+        if stripes.any():
+            pixels[:, stripes] = OPTICAL.nodata
         valid = optical_valid(pixels)
         screening = screen(raster, scene, valid, options.cloud_threshold, options.cloud_mask)
+        found = OpticalPass(pixels, *screening)
+        if merged is None:
+            merged = found
+            continue
         new = valid & ~optical_valid(merged.pixels)
-        np.copyto(merged.pixels, pixels, where=new)
-        np.copyto(merged.cloud, screening.cloud, where=new)
-        np.copyto(merged.flags, screening.flags, where=new)
-    return merged
+        for planes, more in zip(merged, found, strict=True):
+            np.copyto(planes, more, where=new)
+    return merged or OpticalPass(
+        np.full((len(OPTICAL.bands), *geobox.shape), OPTICAL.nodata, np.uint16),
+        np.full(geobox.shape, CLOUD_UNKNOWN, np.uint8),
+        np.zeros(geobox.shape, np.uint8),
+    )
 
 
 def sar_pass(
     scenes: tuple[Scene, ...], geobox: GeoBox, read: Read, options: PixelOptions
 ) -> np.ndarray:
     """The slices of a pass on a geobox, (band, y, x) int16, dB x 100, -32768 nodata."""
-    merged = np.full((len(SAR.bands), *geobox.shape), SAR.nodata, np.int16)
+    merged = None
     for scene in scenes:
         raster = _read(scene, geobox, sar_bands(scene), read)
         # Before merging: every slice has noise along its own edges.
         sar = mask_border_noise(to_backscatter(raster, scene))
-        np.copyto(merged, sar, where=sar_valid(sar) & ~sar_valid(merged))
+        if merged is None:
+            merged = sar
+        else:
+            np.copyto(merged, sar, where=sar_valid(sar) & ~sar_valid(merged))
+    if merged is None:
+        merged = np.full((len(SAR.bands), *geobox.shape), SAR.nodata, np.int16)
     # After merging: slices of a pass join without a seam.
     return SPECKLE_FILTERS[options.speckle](merged)
 

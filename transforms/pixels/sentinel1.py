@@ -85,9 +85,12 @@ def mask_border_noise(
     edge = np.ones(vv.shape, bool)
     edge[1:-1, 1:-1] = False
     empty = vv == SAR.nodata
-    outside = ndimage.binary_propagation(edge & empty, _EIGHT, mask=empty)
+    edge &= empty
     out = sar.copy()
-    if outside.all() or not outside.any():
+    if not edge.any():
+        return out
+    outside = ndimage.binary_propagation(edge, _EIGHT, mask=empty)
+    if outside.all():
         return out
     low = ~empty & (vv < level / SAR.scale)
     noise = ndimage.binary_dilation(outside, _EIGHT, margin, mask=outside | low)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from model.inputs import INPUTS
@@ -54,23 +56,43 @@ def to_reflectance(
                 f"scene {scene.id}, band {band}: offset {asset.offset:g}, expected reflectance, "
                 "such as -0.1 for 1000 DN; correct the item's raster:bands"
             )
-        valid = has_data(stored, asset, raster.nodata) & (stored != 0)
-        offset = asset.offset if harmonise else 0.0
-        units = np.where(valid, stored, 0) * (asset.scale / OPTICAL.scale)
-        units += offset / OPTICAL.scale
-        # Dark pixels may fall to 0 or below once the offset is off; they are still data.
-        np.clip(np.rint(units, out=units), 1, 65535, out=units)
-        np.copyto(plane, units, where=valid, casting="unsafe")
+        convert = partial(
+            _units,
+            scale=asset.scale / OPTICAL.scale,
+            offset=(asset.offset if harmonise else 0.0) / OPTICAL.scale,
+            nodata=(raster.nodata, asset.nodata),
+        )
+        if stored.dtype.itemsize <= 2 and stored.dtype.kind in "ui":
+            # Of 65,536 numbers at most each is converted once; any table holds what is looked up.
+            unsigned = np.dtype(f"u{stored.dtype.itemsize}")
+            every = np.arange(2 ** (8 * unsigned.itemsize), dtype=unsigned).view(stored.dtype)
+            np.take(convert(every), stored.view(unsigned), out=plane, mode="clip")
+        else:
+            plane[:] = convert(stored)
     return out
+
+
+def _units(
+    stored: np.ndarray, scale: float, offset: float, nodata: tuple[float | None, ...]
+) -> np.ndarray:
+    """Stored numbers as uint16, 1 to 65535; 0 where they are 0, nodata or not finite."""
+    valid = _known(stored, *nodata) & (stored != 0)
+    units = np.where(valid, stored, 0) * scale
+    units += offset
+    # Dark pixels may fall to 0 or below once the offset is off; they are still data.
+    np.clip(np.rint(units, out=units), 1, 65535, out=units)
+    return np.where(valid, units, 0).astype(np.uint16)
 
 
 def has_data(stored: np.ndarray, asset: Asset, nodata: float) -> np.ndarray:
     """(y, x) bool: finite, and neither the raster's nor the asset's nodata."""
-    valid = stored != nodata
-    if asset.nodata is not None:
-        valid &= stored != asset.nodata
-    if stored.dtype.kind == "f":
-        valid &= np.isfinite(stored)
+    return _known(stored, nodata, asset.nodata)
+
+
+def _known(stored: np.ndarray, *nodata: float | None) -> np.ndarray:
+    valid = np.isfinite(stored) if stored.dtype.kind == "f" else np.ones(stored.shape, bool)
+    for value in {*nodata} - {None}:
+        valid &= stored != value
     return valid
 
 

@@ -229,10 +229,9 @@ class StacSource:
         """Of the catalogue whose hosts the href is on."""
         for catalog in self._catalogs():
             if catalog.signing == "planetary-computer" and is_signed(catalog, href):
-                if catalog.name not in self._signers:
-                    signer = Signer(catalog, self.patience, self.now, self.timeout)
-                    self._signers[catalog.name] = signer
-                return self._signers[catalog.name]
+                # One for all threads that read: it asks once for what all of them use.
+                signer = Signer(catalog, self.patience, self.now, self.timeout)
+                return self._signers.setdefault(catalog.name, signer)
         return None
 
     def _s3_settings(self) -> dict:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-import rasterio
 from pyproj import Transformer
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -23,13 +21,8 @@ from rasterio.windows import Window
 
 from transforms.grid import GeoBox
 from transforms.scene import QUALITY_BANDS, Asset, Raster, Scene, SourceUnavailable
-from transforms.sources.headers import (
-    GDAL_SETTINGS,
-    ask_again,
-    check_georeference,
-    nodata_of,
-    open_asset,
-)
+from transforms.sources.headers import GDAL_SETTINGS, check_georeference, nodata_of
+from transforms.sources.opened import lent
 
 ON_GRID = 1e-6
 """How far a corner may lie from the file's pixel grid and still be on it, px."""
@@ -88,22 +81,14 @@ def read_scene(
         by_file.setdefault(asset.href, []).append(asset)
     points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
+    def read_plane(asset: Asset, href: str) -> _Plane:
+        with lent(asset._replace(href=href), settings) as dataset:
+            check_georeference(scene, asset, dataset)
+            window, *where = _window(scene, asset, dataset, geobox, points)
+        return _sample(asset.band, window, *where) if where else window
+
     def read_file(assets: list[Asset]) -> dict[str, _Plane]:
-        with rasterio.Env(**settings), ExitStack() as stack:
-            opened: dict[str, DatasetReader] = {}
-
-            def read_plane(asset: Asset, href: str) -> _Plane:
-                if href not in opened:
-                    opened[href] = stack.enter_context(open_asset(asset._replace(href=href)))
-                try:
-                    check_georeference(scene, asset, opened[href])
-                    return _read_plane(scene, asset, opened[href], geobox, points)
-                except RasterioError:
-                    opened.pop(href).close()
-                    ask_again(asset._replace(href=href))
-                    raise
-
-            return {asset.band: _patiently(scene, asset, attempt, read_plane) for asset in assets}
+        return {asset.band: _patiently(scene, asset, attempt, read_plane) for asset in assets}
 
     first, *rest = by_file.values()
     # Alone: it asks for the token and finds the positions that all of them use.
@@ -135,14 +120,15 @@ def _asset(scene: Scene, band: str) -> Asset:
     return asset
 
 
-def _read_plane(
+def _window(
     scene: Scene, asset: Asset, dataset: DatasetReader, geobox: GeoBox, points: dict
-) -> _Plane:
+) -> tuple:
+    """What a file stores of a geobox; off its grid also the rest of what `_sample` asks for."""
     nodata = nodata_of(scene, asset, dataset)
     if dataset.crs.to_epsg() == geobox.epsg:
         corner = _on_grid(dataset, geobox)
         if corner is not None:
-            return _copy(dataset, asset.index, *corner, geobox.shape, nodata)
+            return (_copy(dataset, asset.index, *corner, geobox.shape, nodata),)
         x, y = _centres(geobox)
     else:
         crs = dataset.crs.to_wkt()
@@ -151,7 +137,14 @@ def _read_plane(
             points[crs] = to_file.transform(*np.broadcast_arrays(*_centres(geobox)))
         x, y = points[crs]
     t = dataset.transform
-    return _sample(dataset, asset, (t.f - y) / -t.e, (x - t.c) / t.a, geobox.shape, nodata)
+    # Points that have no place in the file's CRS lie outside of the file.
+    row, col = (np.where(np.isfinite(p), p, -9.0) for p in ((t.f - y) / -t.e, (x - t.c) / t.a))
+    top, bottom = _range(row, dataset.height)
+    left, right = _range(col, dataset.width)
+    # One pixel more than there is on every side: invalid beyond the file's edge.
+    shape = max(bottom - top, 0) + 2, max(right - left, 0) + 2
+    window = _copy(dataset, asset.index, top - 1, left - 1, shape, nodata)
+    return window, (top - 1, left - 1), row, col
 
 
 def _centres(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
@@ -183,10 +176,13 @@ def _copy(
     nodata: float | None,
 ) -> _Plane:
     """The window of `shape` whose upper left pixel is (row, col); it may reach beyond the file."""
-    values = np.zeros(shape, dataset.dtypes[index - 1])
-    inside = np.zeros(shape, bool)
     top, bottom = max(row, 0), min(row + shape[0], dataset.height)
     left, right = max(col, 0), min(col + shape[1], dataset.width)
+    if (bottom - top, right - left) == shape:
+        values = dataset.read(index, window=Window(left, top, right - left, bottom - top))
+        return _Plane(values, np.ones(shape, bool), nodata)
+    values = np.zeros(shape, dataset.dtypes[index - 1])
+    inside = np.zeros(shape, bool)
     if top < bottom and left < right:
         part = slice(top - row, bottom - row), slice(left - col, right - col)
         values[part] = dataset.read(index, window=Window(left, top, right - left, bottom - top))
@@ -195,60 +191,47 @@ def _copy(
 
 
 def _sample(
-    dataset: DatasetReader,
-    asset: Asset,
-    row: np.ndarray,
-    col: np.ndarray,
-    shape: tuple[int, int],
-    nodata: float | None,
+    band: str, window: _Plane, corner: tuple[int, int], row: np.ndarray, col: np.ndarray
 ) -> _Plane:
     """Values at fractional positions, px from the file's upper left corner.
 
     Args:
-      dataset: the file.
-      asset: the band in it.
+      band: whose values these are.
+      window: of the file, with one pixel more on every side than the positions need.
+      corner: (row, col) of its upper left pixel.
       row: (y, 1) or (y, x) float64.
       col: (1, x) or (y, x) float64.
-      shape: (y, x) of the result.
-      nodata: of the band.
     """
-    # Points that have no place in the file's CRS lie outside of the file.
-    row, col = (np.where(np.isfinite(p), p, -9.0) for p in (row, col))
-    top, bottom = _range(row, dataset.height)
-    left, right = _range(col, dataset.width)
-    if top >= bottom or left >= right:
-        dtype = dataset.dtypes[asset.index - 1]
-        return _Plane(np.zeros(shape, dtype), np.zeros(shape, bool), nodata)
-    # One pixel more than there is on every side: invalid beyond the file's edge.
-    window = _copy(
-        dataset, asset.index, top - 1, left - 1, (bottom - top + 2, right - left + 2), nodata
-    )
+    (top, left), (rows, cols) = corner, window.values.shape
 
     def index(position: np.ndarray, first: int, count: int) -> np.ndarray:
-        return np.clip(position - (first - 1), 0, count - 1).astype(np.intp)
+        return np.clip(position - first, 0, count - 1).astype(np.intp)
 
-    rows, cols = window.values.shape
     nearest = index(np.floor(row), top, rows), index(np.floor(col), left, cols)
     inside = _pick(window.inside, *nearest)
-    if asset.band == "SCL":
-        return _Plane(_pick(window.values, *nearest), inside, nodata)
+    if band == "SCL":
+        return _Plane(_pick(window.values, *nearest), inside, window.nodata)
 
+    # Integers of 16 bits and their weights fit float32: half the memory to go through.
+    exact = np.result_type(window.values.dtype, np.float32)
     r0, c0 = np.floor(row - 0.5), np.floor(col - 0.5)
     between = (
         [index(r0 + step, top, rows) for step in (0, 1)],
         [index(c0 + step, left, cols) for step in (0, 1)],
-        (row - 0.5 - r0, col - 0.5 - c0),
+        ((row - 0.5 - r0).astype(exact), (col - 0.5 - c0).astype(exact)),
     )
     usable = window.valid
-    value = _blend(np.where(usable, window.values, 0).astype(np.float64), *between)
-    valid = _pick(usable, *nearest)
-    if not usable.all():  # where all are, the weights add up to 1, exactly
-        weight = _blend(usable.astype(np.float64), *between)
-        value = np.divide(value, weight, out=np.zeros(shape), where=valid)
-        value[~valid] = 0 if nodata is None else nodata
+    if usable.all():  # then the weights add up to 1, exactly
+        value = _blend(window.values.astype(exact), *between)
+    else:
+        valid = _pick(usable, *nearest)
+        value = _blend(np.where(usable, window.values, 0).astype(exact), *between)
+        weight = _blend(usable.astype(exact), *between)
+        np.divide(value, weight, out=value, where=valid)
+        value[~valid] = 0 if window.nodata is None else window.nodata
     if window.values.dtype.kind != "f":
         value = np.rint(value, out=value)
-    return _Plane(value.astype(window.values.dtype), inside, nodata)
+    return _Plane(value.astype(window.values.dtype), inside, window.nodata)
 
 
 def _pick(plane: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:
@@ -264,10 +247,10 @@ def _blend(
     cols: list[np.ndarray],
     share: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Bilinear mean: between two columns first, then between two rows; (y, x) float64.
+    """Bilinear mean: between two columns first, then between two rows; (y, x) of its dtype.
 
     Args:
-      plane: (row, col) float64.
+      plane: (row, col) of a float dtype.
       rows: upper and lower one, each (y, 1) or (y, x).
       cols: left and right one, each (1, x) or (y, x).
       share: of the lower and of the right one, 0-1.
@@ -308,11 +291,14 @@ def _stack(scene: Scene, geobox: GeoBox, bands: tuple[str, ...], planes: list[_P
         255 if "CLOUD_PROBABILITY" in bands else 0,
     )
     nodata = np.nan if dtype.kind == "f" else nodata
-    out = np.full((len(bands), *geobox.shape), nodata, dtype)
+    out = np.empty((len(bands), *geobox.shape), dtype)
     for target, band, plane in zip(out, bands, planes, strict=True):
-        if band == "SCL":
-            target[:] = 0  # SCL says itself where it has no data, whatever the reflectances use
         # Holes of a cloud probability keep their own value: the common one may mean "clear".
         kept = plane.inside if band == "CLOUD_PROBABILITY" else plane.valid
+        if kept.all():
+            target[:] = plane.values
+            continue
+        # SCL says itself where it has no data, whatever the reflectances use.
+        target[:] = 0 if band == "SCL" else nodata
         np.copyto(target, plane.values, where=kept)
     return Raster(out, geobox, bands, nodata)
