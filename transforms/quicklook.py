@@ -88,7 +88,7 @@ def write_quicklook(
     draw.text((_MARGIN, bottom + 12), _printable(attribution), _PALE, _font(15))
     whole = picture.crop((0, 0, picture.width, bottom + 48))
     data = io.BytesIO()
-    whole.save(data, "PNG", optimize=True)
+    whole.save(data, "PNG")
     store.write_bytes(url, data.getvalue())
 
 
