@@ -27,9 +27,15 @@ from pipeline import audit, launch
 from pipeline.region import Region
 from pipeline.run_document import check_folder, read_run, write_run
 from tests.servers.gcs import gcs_emulator
-from transforms import cubes, store
+from transforms import shards, store
 from transforms.audit import audit_cube, chip_cube
-from transforms.chips import chip_shards, chips_of, open_chip_cube, read_chips, write_chips
+from transforms.chips import (
+    chip_cube_url,
+    chip_shards,
+    open_chip_cube,
+    read_chips,
+    write_chips,
+)
 from transforms.pixels.chip import Chips
 from transforms.pixels.pairing import PairRule
 from transforms.seal import Damaged
@@ -209,13 +215,13 @@ def test_a_block_of_two_writers_is_named_and_repaired(gcs, make_run):
     one, other = noise(run, 1), noise(run, 2)
     cube = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
     write_chips(cube, run.grid, run.inputs, key, one)
-    rival = open_chip_cube(run.out, key.tile, run.grid, run.inputs)
-    cubes.open_array(rival, "sar")[chips_of(run.grid, key)] = other.sar
-    with pytest.raises(Damaged, match="/sar/c/.* was sealed; cloudlulc audit RUN --repair"):
+    sar = chip_shards(run.grid, run.inputs, key)["sar"]
+    of_the_rival = shards.encode(other.sar, (1, *other.sar.shape[1:]))
+    store.write_bytes(store.join(chip_cube_url(run.out, key.tile), sar), of_the_rival)
+    with pytest.raises(Damaged, match="/sar/c/.* sealed; cloudlulc audit RUN --repair"):
         read_anew(run, key)
     audited = chip_cube(run.out, key.tile, run.grid, run.inputs)
     defects = audit_cube(audited, [key])
-    sar = chip_shards(run.grid, run.inputs, key)["sar"]
     assert [(d.kind, d.key) for d in defects] == [("corrupt", str(key))]
     assert defects[0].file.endswith(f".zarr/{sar}")
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from model.inputs import InputSpec
-from transforms.cubes import ArraySpec, check_attributes, create_cube, open_array
+from transforms import shards
+from transforms.cubes import ArraySpec, check_attributes, create_cube
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.pixels.chip import AGE_UNKNOWN, CLOUD_UNKNOWN, Chips, Quality
 from transforms.seal import open_sealed, sealed_blocks
@@ -121,20 +120,23 @@ def write_chips(cube: zarr.Group, grid: Grid, inputs: InputSpec, key: BlockKey, 
                 f"block {key}: {name} is {got.dtype} {got.shape}, its chip cube takes "
                 f"{spec.dtype} {expected}"
             )
-    where = chips_of(grid, key)
-    with cube.store.sealing(key, chip_shards(grid, inputs, key).values()):
-        for name in specs:
-            open_array(cube, name)[where] = getattr(chips, name)
+    names = chip_shards(grid, inputs, key)
+    encoded = (shards.encode(getattr(chips, n), s.shards and s.chunks) for n, s in specs.items())
+    cube.store.write(key, zip(names.values(), encoded, strict=True))
 
 
 def read_chips(cube: zarr.Group, grid: Grid, key: BlockKey) -> Chips:
     """The chips of one block, as they were sealed.
 
     Raises:
-      Damaged: a shard is missing, or is not the one that was written.
+      Damaged: the block is not complete, a shard is missing, or is not the one that was written.
     """
-    where = chips_of(grid, key)
-    return Chips(**{name: np.asarray(cube[name][where]) for name in Chips._fields})
+    inputs = InputSpec.from_dict(cube.attrs["inputs"])
+    specs, names = chip_arrays(grid, inputs), chip_shards(grid, inputs, key)
+    read = cube.store.read(key, names.values())
+    return Chips(
+        **{name: shards.decode(data, specs[name]) for name, data in zip(names, read, strict=True)}
+    )
 
 
 def chips_of(grid: Grid, key: BlockKey) -> slice:

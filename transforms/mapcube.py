@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from model.legend import Legend
-from transforms import cf, cubes, store
+from transforms import cf, cubes, shards, store
 from transforms.blend import NOTHING, Blended, Piece, Span, bands, blend, edge_piece, is_blended
 from transforms.chips import finished_chips
 from transforms.grid import BlockKey, Grid, TileIndex
@@ -119,8 +120,8 @@ def open_map_cube(root: str, tile: TileIndex, grid: Grid) -> MapCube:
     group = open_sealed(url, tile, block_of)
     attributes = dict(group.attrs)
     cubes.check_attributes(url, attributes, {"grid": asdict(grid), "tile": str(tile)})
-    arrays = {name: cubes.open_array(group, name) for name in attributes["layers"]}
-    edges = cubes.open_array(group, "edges") if attributes["blended"] else None
+    arrays = {name: group[name] for name in attributes["layers"]}
+    edges = group["edges"] if attributes["blended"] else None
     legend = Legend.from_dict(attributes["legend"])
     return MapCube(tile, attributes, arrays, edges, legend, group.store)
 
@@ -157,15 +158,12 @@ def write_core(
     found, wanted = (None if array is None else array.shape[-4:] for array in (edges, cube.edges))
     if found != wanted:
         raise ValueError(f"block {key}: got edges of shape {found}, expected {wanted}")
-    core = grid.core(key)
-    names = [map_shard(name, key) for name in layers]
-    if cube.edges is not None:
-        names.append(f"{map_shard('edges', key)}/0/0/0/0")
-    with cube.seals.sealing(key, names):
-        for name, pixels in layers.items():
-            cube.arrays[name][core] = pixels
-        if cube.edges is not None:
-            cube.edges[key.row, key.col] = edges
+    chunk = (grid.core_size,) * 2
+    written = ((map_shard(name, key), shards.encode(layers[name], chunk)) for name in layers)
+    if edges is not None:
+        shard = f"{map_shard('edges', key)}/0/0/0/0"
+        written = chain(written, [(shard, shards.encode(edges, None))])
+    cube.seals.write(key, written)
 
 
 def map_shard(layer: str, key: BlockKey) -> str:

@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import zarr
@@ -100,9 +99,10 @@ def read_seal(cube_url: str, key: BlockKey) -> dict[str, Digest] | None:
 
 
 class SealedStore(WrapperStore[Store]):
-    """A cube's storage: notes digests of the shards that are written, checks those that are read.
+    """A cube's storage: writes shards with their seal, checks those that are read.
 
-    A shard of a block without a seal reads as if it did not exist: the block is not complete.
+    Who reads parts of shards reads them through Zarr: there a shard of a block without a seal is as
+    if it did not exist, for the block is not complete.
 
     Args:
       inner: storage of the cube.
@@ -122,8 +122,6 @@ class SealedStore(WrapperStore[Store]):
         self.cube_url = cube_url
         self.tile = tile
         self._block_of = block_of
-        self._writing: set[BlockKey] = set()
-        self._written: dict[str, Digest] = {}
         self._seals: dict[BlockKey, dict[str, Digest]] = {}
         self._checked: set[str] = set()
         self._documents: dict[str, Buffer] = {}
@@ -131,27 +129,38 @@ class SealedStore(WrapperStore[Store]):
     def _with_store(self, inner: Store) -> SealedStore:
         return SealedStore(inner, self.cube_url, self.tile, self._block_of)
 
-    @contextmanager
-    def sealing(self, key: BlockKey, names: Iterable[str]) -> Iterator[None]:
-        """Within, the shards of a block, by name in the cube, are written; its seal at the end.
+    def write(self, key: BlockKey, shards: Iterable[tuple[str, bytes]]) -> None:
+        """Write the shards of a block, by name in the cube, and its seal at the end.
 
-        Zarr reads a shard before it writes it, whole or not. As shards are written whole, what lay
-        there before plays no part, be it another writer's, or damaged: it is not read.
+        What lay there before plays no part, be it another writer's, or damaged: it is not read.
         """
-        self._writing.add(key)
-        try:
-            yield
-        finally:
-            self._writing.remove(key)
-        shards = {name: self._written.pop(name)._asdict() for name in names}
+        digests = {}
+        for name, data in shards:
+            digests[name] = Digest.of(data)._asdict()
+            store.write_bytes(store.join(self.cube_url, name), data)
+            self._checked.discard(name)
         self._seals.pop(key, None)
-        store.write_json(seal_url(self.cube_url, key), {"block": str(key), "shards": shards})
+        store.write_json(seal_url(self.cube_url, key), {"block": str(key), "shards": digests})
 
-    async def set(self, key: str, value: Buffer) -> None:
-        if self._block(key):
-            self._written[key] = Digest.of(_view(value))
-            self._checked.discard(key)
-        await super().set(key, value)
+    def read(self, key: BlockKey, names: Iterable[str]) -> Iterator[bytes]:
+        """Whole shards of a block, by name in the cube, as they were sealed.
+
+        Raises:
+          Damaged: the block is not complete, a shard is missing, or is not the one that was
+            written.
+        """
+        seal = read_seal(self.cube_url, key)
+        if seal is None:
+            url = seal_url(self.cube_url, key)
+            raise Damaged(url, "missing", "is missing, the block is not complete")
+        for name in names:
+            url = store.join(self.cube_url, name)
+            try:
+                data = store.read_bytes(url)
+            except FileNotFoundError:
+                data = None
+            check(url, seal.get(name), data)
+            yield data
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -159,8 +168,6 @@ class SealedStore(WrapperStore[Store]):
         if key in self._documents:
             return self._documents[key]
         block = self._block(key)
-        if block in self._writing:
-            return None
         if block is None or key in self._checked:
             found = await super().get(key, prototype, byte_range)
             if found is not None and key.endswith("zarr.json"):

@@ -1,5 +1,7 @@
 """Blending against a computation over the whole plane, in tiles of blocks of chips."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
@@ -244,14 +246,11 @@ def test_a_block_without_its_edges_is_not_complete(tmp_path):
         mapped(random_chips(np.random.default_rng(1))), GRID, NAMES, blended=True
     )
 
-    class Full:
-        shape = cube.edges.shape
-
-        def __setitem__(self, index, pixels):
-            raise OSError("no space left")
-
+    in_the_way = Path(map_cube_url(root, key.tile), "edges", "c")
+    in_the_way.write_bytes(b"a file where a folder has to be")
     with pytest.raises(OSError):
-        write_core(cube._replace(edges=Full()), GRID, key, layers, edges)
+        write_core(cube, GRID, key, layers, edges)
+    in_the_way.unlink()
     assert finished_blocks(root, key.tile, GRID) == set()
     assert (read(root, "lulc") == 0).all()
     for wrong in (None, edges[:, :, 1:]):

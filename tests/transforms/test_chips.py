@@ -4,6 +4,7 @@ import pytest
 from model.inputs import INPUTS
 from transforms.chips import (
     chip_cube_url,
+    chips_of,
     create_chip_cube,
     finished_chips,
     open_chip_cube,
@@ -12,6 +13,7 @@ from transforms.chips import (
 )
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.pixels.chip import Chips, Quality
+from transforms.seal import Damaged
 
 GRID = Grid(chip_size=64, halo=16, blocks_per_tile=2)
 TILE = TileIndex(31, 3, 40)
@@ -63,7 +65,18 @@ def test_a_block_that_does_not_fit_writes_nothing(root):
     with pytest.raises(ValueError, match="31N/x003y040/r00c00: quality is uint16"):
         write_chips(cube, GRID, INPUTS, KEYS[0], wrong)
     assert finished_chips(root, TILE, GRID) == set()
-    assert (read_chips(cube, GRID, KEYS[0]).optical == 0).all()
+    with pytest.raises(Damaged, match="r00c00.json: is missing, the block is not complete"):
+        read_chips(cube, GRID, KEYS[0])
+
+
+def test_zarr_reads_the_same_chips(root):
+    cube = open_chip_cube(root, TILE, GRID, INPUTS)
+    write_chips(cube, GRID, INPUTS, KEYS[2], block(5))
+    chips = read_chips(open_chip_cube(root, TILE, GRID, INPUTS), GRID, KEYS[2])
+    for name, values in chips._asdict().items():
+        by_zarr = cube[name][chips_of(GRID, KEYS[2])]
+        assert values.dtype == by_zarr.dtype
+        np.testing.assert_array_equal(values, by_zarr)
 
 
 def test_the_seal_is_written_last(root):

@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,18 +48,12 @@ def test_an_all_nodata_block_is_finished_and_every_layer_has_its_object(root):
 
 @pytest.mark.parametrize("broken", LAYERS)
 def test_a_block_is_sealed_last(root, broken):
-    """A full disk, as it were, at each layer in turn: the block stays unfinished."""
-    cube = open_map_cube(root, TILE, GRID)
-
-    class Full:
-        def __setitem__(self, index, pixels):
-            raise OSError("no space left")
-
+    """A layer that cannot be written, each in turn: the block stays unfinished."""
+    in_the_way = Path(map_cube_url(root, TILE), broken, "c")
+    in_the_way.write_bytes(b"a file where a folder has to be")
     with pytest.raises(OSError):
-        arrays = cube.arrays | {broken: Full()}
-        write_core(
-            cube._replace(arrays=arrays), GRID, BlockKey(-33, 200, 4000, 0, 0), nodata_layers()
-        )
+        cube = open_map_cube(root, TILE, GRID)
+        write_core(cube, GRID, BlockKey(-33, 200, 4000, 0, 0), nodata_layers())
     assert finished_blocks(root, TILE, GRID) == set()
 
 
