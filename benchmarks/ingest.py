@@ -39,7 +39,7 @@ from pipeline.region import load_region
 from transforms.beside import Beside
 from transforms.chips import chip_cube_url, open_chip_cube, read_chips, write_chips
 from transforms.fetch import WRITERS
-from transforms.grid import BlockKey, Grid, geographic_bounds
+from transforms.grid import BlockKey, Grid
 from transforms.limit import AT_ONCE
 from transforms.measure import measured
 from transforms.period import parse_day
@@ -48,6 +48,7 @@ from transforms.pixels.prepare import PixelOptions, prepare_block
 from transforms.plan import pair_requests, plan_tile, write_plan
 from transforms.sources import open_source
 from transforms.sources.opened import close_files
+from transforms.zones import geographic_bounds
 
 KEYS = [BlockKey(31, 5, 60, row, col) for row in (4, 5) for col in (0, 1)]
 PIXELS = ("optical", "sar", "quality", "cloud")

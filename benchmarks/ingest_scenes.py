@@ -16,7 +16,8 @@ from rasterio.shutil import copy
 from scipy.ndimage import uniform_filter, zoom
 
 from model.inputs import INPUTS
-from transforms.grid import GeoBox, geographic_bounds
+from transforms.grid import GeoBox
+from transforms.zones import geographic_bounds
 
 SIZE = 3000  # px of 10 m to a side: 30 km
 MARGIN = 570  # px of 10 m from the scene's corner to the first block, so that no blocks line up

@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 
 from pipeline.config import DEFAULT_CHECKPOINT
-from transforms.grid import BlockKey, Grid, geographic_bounds
+from transforms.grid import BlockKey, Grid
+from transforms.zones import geographic_bounds
 
 CHILD = """
 import json, resource, sys

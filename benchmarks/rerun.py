@@ -19,7 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from transforms.grid import BlockKey, Grid, geographic_bounds
+from transforms.grid import BlockKey, Grid
+from transforms.zones import geographic_bounds
 
 GRID = Grid(chip_size=64, halo=16)
 

@@ -32,7 +32,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.timing import context, print_line, print_table
-from transforms.grid import BlockKey, Grid, geographic_bounds
+from transforms.grid import BlockKey, Grid
+from transforms.zones import geographic_bounds
 
 EPSG = 32631
 STAGES = ("start", "ingest", "classify", "mosaic")

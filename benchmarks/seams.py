@@ -17,9 +17,10 @@ import tempfile
 
 from pipeline.cli import main as cloudlulc
 from pipeline.config import DEFAULT_CHECKPOINT, file_digest
-from transforms.grid import BlockKey, Grid, geographic_bounds
+from transforms.grid import BlockKey, Grid
 from transforms.published import open_product
 from transforms.seam_report import product_seams
+from transforms.zones import geographic_bounds
 
 CORE = 448
 ZONE = 31

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from transforms.grid import NORTH_LIMIT, SOUTH_LIMIT
 from transforms.sources.items import UNREADABLE
 from transforms.store import read_bytes
+from transforms.zones import NORTH_LIMIT, SOUTH_LIMIT
 
 
 @dataclass(frozen=True)

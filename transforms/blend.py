@@ -108,7 +108,7 @@ def blend_chips(index: np.ndarray, probability: np.ndarray, grid: Grid) -> Blend
     """One block of its chips: its core, and what reaches over its border.
 
     Args:
-      index: (chip, y, x) uint8 class index, 255 nodata; kept where one chip alone maps.
+      index: (chip, y, x) uint8 class index, 255 nodata; kept where none of the other chips maps.
       probability: (chip, class, y, x) uint8 percent, 255 nodata.
     """
     size, reach, classes = grid.core_size, grid.reach, probability.shape[1]
@@ -127,7 +127,9 @@ def blend_chips(index: np.ndarray, probability: np.ndarray, grid: Grid) -> Blend
         whole.index[ys, xs] = chip[inner, inner]
         whole.percent[:, ys, xs] = percent
     every = slice(-reach, side - reach)
-    for _, _, band in bands((every, every), size, reach):
+    for _, number, band in bands((every, every), size, reach):
+        if number in (0, grid.chips_per_block):
+            continue  # beyond the block's own border it knows of no other chip
         ys, xs = (slice(span.start + reach, span.stop + reach) for span in band)
         blended = blend(band, pieces, classes)
         whole.index[ys, xs], whole.percent[:, ys, xs] = blended

@@ -13,14 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from pyproj import Transformer
 
-from transforms.grid import GeoBox, zone_epsg
+from transforms.grid import GeoBox
 from transforms.pixels.clouds import screen, screening_bands
 from transforms.pixels.coregister import Shift, estimate_shift
 from transforms.pixels.edges import Defects, find_defects
 from transforms.pixels.offset import CONTRADICTION, find_offset
+from transforms.pixels.percentiles import percentiles
 from transforms.pixels.sentinel1 import SAR, mask_border_noise, to_backscatter
 from transforms.pixels.sentinel2 import OPTICAL, optical_valid, to_reflectance
 from transforms.scene import SENTINEL1, SENTINEL2, Bounds, Raster, Scene, overlap
+from transforms.zones import zone_epsg
 
 Read = Callable[[Scene, GeoBox, tuple[str, ...]], Raster]
 """`ImagerySource.read`, or any function like it."""
@@ -91,7 +93,7 @@ def inspect_scene(scene: Scene, read: Read, boxes: list[GeoBox] | None = None) -
     values = {}
     for name, plane in zip(names, physical, strict=True):
         if (data := plane[plane != missing]).size:
-            low, middle, high = (np.percentile(data, (1, 50, 99)) * scale).round(4).tolist()
+            low, middle, high = (percentiles(data, (1, 50, 99)) * scale).round(4).tolist()
             values[name] = low, middle, high
     shares = {name: round(defects.share(name), 5) for name in ("zeros", "stripes", "noise")}
     reasons = []

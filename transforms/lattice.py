@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 from pyproj import Transformer
 
-from transforms.grid import GeoBox, zone_epsg
+from transforms.grid import GeoBox
+from transforms.zones import zone_epsg
 
 _STEP = 64  # px between lattice nodes
 # The error of bilinear interpolation on a cell is at most 1/8 of the second differences along

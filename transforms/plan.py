@@ -16,11 +16,12 @@ from shapely.geometry.base import BaseGeometry
 
 from transforms.chips import finished_chips
 from transforms.failures import FAILED, Failure
-from transforms.grid import BlockKey, GeoBox, Grid, TileIndex, geographic_bounds
+from transforms.grid import BlockKey, GeoBox, Grid, TileIndex
 from transforms.mapcube import ingested_blocks
 from transforms.pixels.pairing import Pair, PairRule, Regime, complete
 from transforms.scene import Bounds, ImagerySource, Scene, SourceUnavailable, overlap, spans
 from transforms.store import find_json, join, read_json, write_json
+from transforms.zones import geographic_bounds
 
 
 class BlockKeyCoder(coders.Coder):

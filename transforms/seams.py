@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.grid import GeoBox, Grid, TileIndex, zone_name
+from transforms.grid import GeoBox, Grid, TileIndex
 from transforms.lattice import map_pixels, pixel_zones
 from transforms.layers import LAYERS
 from transforms.mosaic import window_geobox
+from transforms.zones import zone_name
 
 BESIDE = (-24, -20, -16, -12, -8, -4, 4, 8, 12, 16, 20, 24)
 """Where the comparison is taken, px from the border."""

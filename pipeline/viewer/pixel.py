@@ -10,10 +10,11 @@ from typing import Any
 from pyproj import Transformer
 
 from pipeline.viewer.products import Product, ViewTile, run_url
-from transforms.grid import BlockKey, Grid, TileIndex, zone_epsg
+from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.layers import LAYERS
 from transforms.rasters import open_cog
 from transforms.store import exists, read_json
+from transforms.zones import zone_epsg
 
 _SENSORS = {"S1": "sentinel-1", "S2": "sentinel-2"}
 

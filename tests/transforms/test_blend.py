@@ -214,8 +214,7 @@ def test_the_network_decides_where_one_chip_maps():
     probability = np.full((4, CLASSES, 64, 64), 10, np.uint8)
     index = np.full((4, 64, 64), 3, np.uint8)
     block = blend_chips(index, probability, GRID)
-    side = np.arange(-REACH, BLOCK + REACH) % CORE
-    alone = (side >= REACH) & (side < CORE - REACH)
+    alone = abs(np.arange(-REACH, BLOCK + REACH) - CORE + 0.5) > REACH
     np.testing.assert_array_equal(block.index == 3, alone[:, None] & alone)
     np.testing.assert_array_equal(block.index == 0, ~(alone[:, None] & alone))
 

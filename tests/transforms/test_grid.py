@@ -3,7 +3,8 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from transforms.grid import BlockKey, GeoBox, Grid, TileIndex, zone_epsg, zones_touched
+from transforms.grid import BlockKey, GeoBox, Grid, TileIndex
+from transforms.zones import zone_epsg, zones_touched
 
 SMALL = Grid(chip_size=96, halo=16, blocks_per_tile=3)
 

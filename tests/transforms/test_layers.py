@@ -39,12 +39,18 @@ def test_layers_on_demand_hold_the_core_of_their_chips():
     values = rng.integers(0, 100, shape).astype(np.uint8)
     probability = rng.integers(0, 100, (4, 6, 64, 64)).astype(np.uint8)
     prediction = Prediction(values, values, values)
-    layers = map_layers(chips, prediction, GRID, probability)
-    assert set(layers) == set(ALL_LAYERS)
+    layers = map_layers(ALL_LAYERS, chips, prediction, GRID, probability)
+    assert {n: str(pixels.dtype) for n, pixels in layers.items()} == {
+        n: layer.dtype for n, layer in ALL_LAYERS.items()
+    }
     water = next(c for c in LULC6.classes if c.name == "water")
     core = slice(16, 48)
     np.testing.assert_array_equal(layers["quality"][:32, 32:], quality[1, core, core])
     np.testing.assert_array_equal(
         layers["probability_water"][32:, :32], probability[2, water.index, core, core]
     )
-    assert set(map_layers(chips, prediction, GRID)) == {*LAYERS, "quality"}
+    unseen = quality | np.uint8(Quality.NO_SAR) * (quality == Quality.SNOW)
+    ages = map_layers(("optical_age", "sar_age"), chips._replace(quality=unseen), prediction, GRID)
+    assert (ages["optical_age"] == 0).all()
+    snow = quality[1, core, core] == Quality.SNOW
+    np.testing.assert_array_equal(ages["sar_age"][:32, 32:] == LAYERS["sar_age"].nodata, snow)

@@ -5,11 +5,12 @@ import pytest
 from pyproj import Transformer
 
 from transforms import mosaic
-from transforms.grid import GeoBox, Grid, TileIndex, zone_epsg
+from transforms.grid import GeoBox, Grid, TileIndex
 from transforms.lattice import map_pixels, pixel_centers, pixel_zones
 from transforms.layers import LAYERS
 from transforms.mosaic import mosaic_window, mosaic_windows
 from transforms.product import ProductGrid
+from transforms.zones import zone_epsg
 
 GRID = Grid(chip_size=64, halo=16, chips_per_block=2, blocks_per_tile=3)
 PRODUCT = ProductGrid()

@@ -1,9 +1,10 @@
 from datetime import UTC, date, datetime, timedelta
 
-from transforms.grid import Grid, TileIndex, geographic_bounds
+from transforms.grid import Grid, TileIndex
 from transforms.pixels.pairing import PairRule
 from transforms.plan import BlockRequest, plan_tile, read_plan, shows, write_plan
 from transforms.scene import SENTINEL2, Scene
+from transforms.zones import geographic_bounds
 
 GRID = Grid(chip_size=96, halo=16, blocks_per_tile=2)
 TILE = TileIndex(31, 200, 2170)

@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 from model import checkpoint
 from model.legend import LULC6
 from tests.stac_validation import validate
-from transforms.grid import Grid, zone_epsg
+from transforms.grid import Grid
 from transforms.lattice import pixel_centers
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, map_cube_url, open_map_cube, write_core
@@ -26,6 +26,7 @@ from transforms.product import ProductGrid, product_tiles, zarr_url
 from transforms.publish import Publication, publish_collection, publish_tile
 from transforms.scene import SENTINEL1, SENTINEL2, Scene
 from transforms.stac_product import ProductRun
+from transforms.zones import zone_epsg
 
 DAY = date(2024, 6, 15)
 GRID = Grid(chip_size=96, halo=16, blocks_per_tile=2)

@@ -8,13 +8,14 @@ import shapely
 from pyproj import Transformer
 
 from model.legend import LULC6
-from transforms.grid import Grid, zone_epsg
+from transforms.grid import Grid
 from transforms.lattice import pixel_centers
 from transforms.layers import LAYERS
 from transforms.mosaic import mosaic_window
 from transforms.product import ProductGrid
 from transforms.seam_report import SeamReport, judge, report, report_table
 from transforms.seams import MARGIN, Border, find_seams
+from transforms.zones import zone_epsg
 
 GRID = Grid(chip_size=192, halo=32, blocks_per_tile=3)
 PRODUCT = ProductGrid()

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 
 from model.inputs import INPUTS
-from transforms.grid import GeoBox, zone_epsg
+from transforms.grid import GeoBox
 from transforms.scene import SENTINEL1, SENTINEL2, Asset, Bounds, Scene
+from transforms.zones import zone_epsg
 
 OPTICAL_COLLECTIONS = {
     "L2A": "COPERNICUS/S2_SR_HARMONIZED",
