@@ -95,24 +95,28 @@ def map_block(
       Layers by name; the edges that are blended with those of the neighbours, None if they are not.
     """
     chips, prediction, probability = mapped
-    layers = map_layers(chips, prediction, grid, probability)
     if not blended:
-        return {name: layers[name] for name in names}, None
+        return map_layers(names, chips, prediction, grid, probability), None
     block = blend_chips(LULC6.indices(prediction.lulc), probability, grid)
     core = core_of(block, grid.reach)
-    chosen = {
-        name: np.ascontiguousarray(core.layer(name, LULC6)) if is_blended(name) else layers[name]
-        for name in names
+    layers = {
+        name: np.ascontiguousarray(core.layer(name, LULC6)) for name in filter(is_blended, names)
     }
-    return chosen, cut_edges(block, grid.reach)
+    others = [name for name in names if name not in layers]
+    return layers | map_layers(others, chips, prediction, grid), cut_edges(block, grid.reach)
 
 
 def map_layers(
-    chips: Chips, prediction: Prediction, grid: Grid, probability: np.ndarray | None = None
+    names: Iterable[str],
+    chips: Chips,
+    prediction: Prediction,
+    grid: Grid,
+    probability: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """The layers of one block's core.
+    """Layers of one block's core, each chip as it is.
 
     Args:
+      names: of the layers.
       chips: of the block.
       prediction: of these chips.
       grid: processing grid; says which part of a chip is its core.
@@ -121,31 +125,29 @@ def map_layers(
     Returns:
       Layer name -> (y, x) of the block's core; dtype and nodata as in `ALL_LAYERS`.
     """
-    seen = {
-        "optical_age": (chips.quality & Quality.NO_OPTICAL) == 0,
-        "sar_age": (chips.quality & Quality.NO_SAR) == 0,
-    }
-    layers = {
-        "lulc": prediction.lulc,
-        "confidence": prediction.confidence,
-        "reliability": prediction.reliability,
-        "cloud": chips.cloud,
-        "quality": chips.quality,
-    }
-    if probability is not None:
-        layers |= {f"probability_{c.name}": probability[:, c.index] for c in LULC6.classes}
-    for sensor, (name, valid) in enumerate(seen.items()):
-        age = chips.age[:, sensor, None, None]
-        layers[name] = np.where(valid, age, LAYERS[name].nodata).astype(LAYERS[name].dtype)
-    return {name: _assemble(values, grid) for name, values in layers.items()}
-
-
-def _assemble(chips: np.ndarray, grid: Grid) -> np.ndarray:
-    """(chip, y, x) with halo -> (y, x) of the block's core."""
     inner = slice(grid.halo, grid.halo + grid.core_size)
+    quality = chips.quality[:, inner, inner]
+    ages = {"optical_age": (0, Quality.NO_OPTICAL), "sar_age": (1, Quality.NO_SAR)}
+    classes = {f"probability_{c.name}": c.index for c in LULC6.classes}
+
+    def cores(name: str) -> np.ndarray:
+        if name in ages:
+            sensor, unseen = ages[name]
+            age = chips.age[:, sensor, None, None]
+            return np.where(quality & np.uint8(unseen), LAYERS[name].nodata, age)
+        if name in classes:
+            return probability[:, classes[name], inner, inner]
+        of = chips if name in Chips._fields else prediction
+        return getattr(of, name)[:, inner, inner]
+
+    return {name: _assemble(cores(name), grid) for name in names}
+
+
+def _assemble(cores: np.ndarray, grid: Grid) -> np.ndarray:
+    """(chip, y, x) -> (y, x) of the block."""
     n, size = grid.chips_per_block, grid.core_size
-    cores = chips[:, inner, inner].reshape(n, n, size, size)
-    return np.ascontiguousarray(cores.swapaxes(1, 2).reshape(n * size, n * size))
+    rows = cores.reshape(n, n, size, size).swapaxes(1, 2)
+    return np.ascontiguousarray(rows.reshape(n * size, n * size))
 
 
 @dataclass
