@@ -1,7 +1,7 @@
 """The classify job beside the bare loop of its network over the same chips in memory.
 
-Usage: python -m benchmarks.classify [--blocks 24] [--in-memory 6] [--repeats 3] [--threads N]
-         [--checkpoint FILE] [--folder FOLDER]
+Usage: python -m benchmarks.classify [--blocks 48] [--in-memory 6] [--repeats 2] [--threads N]
+         [--precision float32] [--checkpoint FILE] [--folder FOLDER]
 
 Blocks of the default grid (2 x 2 chips of 512 px). A few are ingested from the synthetic source,
 the others hold their chips again: the network's time does not depend on what it sees. In turn:
@@ -12,8 +12,9 @@ the others hold their chips again: the network's time does not depend on what it
   of Beam included, imports not; from chip cubes to sealed map cubes;
 * job, half: the same of half of the blocks. The difference is what further blocks cost.
 
-Times are per block. All ways use the same threads. That the job's maps are those of the loop is
-checked: equal bytes. Last, the steps beside the network, one after the other by themselves.
+Times are per block, on the clock and of the processors. All ways use the same threads. That the
+job's maps are those of the loop is checked: equal bytes. Last, the steps beside the network, one
+after the other by themselves: what they take of a processor is how many keep a GPU busy.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import torch
 from benchmarks import timing
 from benchmarks.rates import run_in
 from model import checkpoint
+from model.precision import PRECISIONS
 from model.predict import Predictor
 from pipeline import launch
 from pipeline.config import DEFAULT_CHECKPOINT, RunConfig
@@ -91,14 +93,14 @@ def check_maps(run: RunConfig, chips: dict[BlockKey, Chips], network: Predictor)
 
 
 def steps(run: RunConfig, chips: dict[BlockKey, Chips], network: Predictor) -> dict[str, float]:
-    """Seconds per block, medians, of what the job does beside the network, step by step."""
+    """CPU seconds per block, medians, of what the job does beside the network, step by step."""
     (tile,) = run.tiles()
     taken: dict[str, list[float]] = {"read chips": [], "map block": [], "write core": []}
 
     def timed(step: str, work: Callable, *args):
-        began = time.perf_counter()
+        began = time.process_time()
         result = work(*args)
-        taken[step].append(time.perf_counter() - began)
+        taken[step].append(time.process_time() - began)
         return result
 
     maps = open_map_cube(run.out, tile, run.grid)
@@ -113,17 +115,18 @@ def steps(run: RunConfig, chips: dict[BlockKey, Chips], network: Predictor) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, default=24, help="of the job, 100 at most")
+    parser.add_argument("--blocks", type=int, default=48, help="of the job, 100 at most")
     parser.add_argument("--in-memory", type=int, default=6, help="blocks of the loops")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, help="as of `cloudlulc classify`")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
     parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT)
     parser.add_argument("--folder", help="keep the chips there for the next time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(args.folder or temporary) / "made"
         run = run_in(out, 2, "synthetic:seed=1", args.checkpoint, "cpu")
-        run = replace(run, threads=args.threads)
+        run = replace(run, threads=args.threads, precision=args.precision)
         keys = make_chips(run, args.blocks)[: args.blocks]
         measure(run, keys, args.in_memory, args.repeats, Path(temporary))
 
@@ -131,7 +134,9 @@ def main() -> None:
 def measure(
     run: RunConfig, keys: list[BlockKey], in_memory: int, repeats: int, folder: Path
 ) -> None:
-    network = Predictor(checkpoint.load(run.checkpoint), run.device, run.threads)
+    network = Predictor(
+        checkpoint.load(run.checkpoint), run.device, run.threads, precision=run.precision
+    )
     cube = open_chip_cube(run.out, keys[0].tile, run.grid, run.inputs)
     chips = {key: read_chips(cube, run.grid, key) for key in keys[:in_memory]}
     half = len(keys) // 2
@@ -143,6 +148,16 @@ def measure(
         for of_block in chips.values():
             predict(of_block.optical, of_block.sar)
 
+    cpu: dict[str, list[float]] = {}
+
+    def counted(way: str, work: Callable) -> Callable:
+        def run_way() -> None:
+            began = time.process_time()
+            work()
+            cpu.setdefault(way, []).append(time.process_time() - began)
+
+        return run_way
+
     loop(network.predict_with_probabilities)
     ways = {
         "loop": lambda: loop(network.predict),
@@ -150,31 +165,46 @@ def measure(
         "job": lambda: run_job(next(wholes)),
         "job, half": lambda: run_job(next(halves)),
     }
-    seconds = timing.interleaved(ways, repeats)
+    seconds = timing.interleaved({way: counted(way, work) for way, work in ways.items()}, repeats)
     check_maps(runs[0], chips, network)
-    blocks = {"loop": len(chips), "loop with probabilities": len(chips), "job": len(keys)}
-    each = {name: [s / n for s in seconds[name]] for name, n in blocks.items()}
-    pairs = zip(seconds["job"], seconds["job, half"], strict=True)
-    each["job, a further block"] = [(full - part) / (len(keys) - half) for full, part in pairs]
+    each, of_cpu = (per_block(taken, len(chips), len(keys), half) for taken in (seconds, cpu))
     about = timing.context(("torch", "apache-beam", "zarr")) | {
         "threads": run.threads or torch.get_num_threads(),
+        "precision": run.precision,
         "blocks": len(keys),
         "checkpoint": Path(run.checkpoint).name,
     }
     rows = []
     for way, taken in each.items():
-        to_loop = timing.ratio(taken, each["loop"])
-        figures = {"seconds_per_block": round(median(taken), 4)} | to_loop._asdict()
+        to_loop, processors = timing.ratio(taken, each["loop"]), median(of_cpu[way])
+        figures = {"seconds_per_block": round(median(taken), 4), "cpu": round(processors, 4)}
         target = f"at most {TARGET} x the loop" if way.startswith("job") else ""
         reached = not target or to_loop.median <= TARGET
-        timing.print_line(way, figures, about, target, reached)
-        rows.append({"way": way, "s per block": median(taken), "x loop": to_loop.median})
+        timing.print_line(way, figures | to_loop._asdict(), about, target, reached)
+        rows.append(
+            {
+                "way": way,
+                "s per block": median(taken),
+                "CPU s": processors,
+                "x loop": to_loop.median,
+                "CPU x loop": processors / median(of_cpu["loop"]),
+            }
+        )
     start = median(seconds["job"]) - len(keys) * median(each["job, a further block"])
     timing.print_line("job's start, extrapolated", {"seconds": round(start, 2)}, about)
     for step, taken in steps(runs[-1], chips, network).items():
-        timing.print_line(step, {"seconds_per_block": round(taken, 4)}, about)
-        rows.append({"way": step, "s per block": taken, "x loop": taken / median(each["loop"])})
+        timing.print_line(step, {"cpu_seconds_per_block": round(taken, 4)}, about)
     timing.print_table(rows)
+
+
+def per_block(
+    taken: dict[str, list[float]], in_memory: int, whole: int, half: int
+) -> dict[str, list[float]]:
+    """What the ways take of each block, and what a further block takes of the job."""
+    counts = {"loop": in_memory, "loop with probabilities": in_memory, "job": whole}
+    each = {way: [t / n for t in taken[way]] for way, n in counts.items()}
+    pairs = zip(taken["job"], taken["job, half"], strict=True)
+    return each | {"job, a further block": [(full - part) / (whole - half) for full, part in pairs]}
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ from transforms.measure import measured
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions, prepare_block
-from transforms.plan import pair_requests, plan_tile, write_plan
+from transforms.plan import pair_requests, plan_tile
+from transforms.plan_file import write_plan
 from transforms.sources import open_source
 from transforms.sources.opened import close_files
 from transforms.zones import geographic_bounds

@@ -23,7 +23,8 @@ from transforms.layers import choose_layers
 from transforms.mapcube import MapReader, open_map_cube, write_core
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
-from transforms.plan import plan_tile, write_plan
+from transforms.plan import plan_tile
+from transforms.plan_file import write_plan
 from transforms.sources import open_source
 
 _OCTAVES = ((640, 0.6), (160, 0.7), (40, 0.6), (9, 0.22))

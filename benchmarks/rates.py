@@ -50,7 +50,8 @@ from transforms.mosaic import mosaic_windows
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import prepare_block
-from transforms.plan import pair_requests, plan_tile, write_plan
+from transforms.plan import pair_requests, plan_tile
+from transforms.plan_file import write_plan
 from transforms.product import ProductTile
 from transforms.publish import publish_tile
 from transforms.scene import SENTINEL1, SENTINEL2, Raster, Scene

@@ -26,7 +26,7 @@ from transforms.chips import finished_chips
 from transforms.grid import BlockKey, TileIndex
 from transforms.layers import choose_layers
 from transforms.mapcube import finished_blocks
-from transforms.plan import plan_url, read_plan
+from transforms.plan_file import plan_url, read_plan
 from transforms.product import collection_url, item_url
 from transforms.provenance import planned_scenes
 from transforms.seal import Damaged, read_seal, seal_url, seals_url

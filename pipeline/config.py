@@ -19,7 +19,7 @@ from transforms.layers import LAYERS, choose_layers
 from transforms.mapcube import unclassified
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions
-from transforms.plan import unfetched
+from transforms.plan_file import unfetched
 from transforms.product import ProductGrid, ProductTile, product_tiles
 from transforms.publish import Publication, is_due
 from transforms.stac_product import ProductRun

@@ -41,7 +41,8 @@ from transforms.mapcube import (
 from transforms.measure import measured
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import prepare_block
-from transforms.plan import pair_requests, plan_tile, write_plan
+from transforms.plan import pair_requests, plan_tile
+from transforms.plan_file import write_plan
 from transforms.product import ProductGrid
 from transforms.publish import publish_collection, publish_tile
 from transforms.seal import seal_url

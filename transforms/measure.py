@@ -28,7 +28,8 @@ from transforms.pixels.coregister import UNMEASURED, Shift, resolve
 from transforms.pixels.likeness import window_sums
 from transforms.pixels.pairing import Pair, PairRule
 from transforms.pixels.prepare import PixelOptions, Read, optical_pass, sar_pass
-from transforms.plan import PairRequest, pair_requests, plan_document, plan_tile
+from transforms.plan import PairRequest, pair_requests, plan_tile
+from transforms.plan_file import plan_document
 from transforms.scene import ImagerySource, Raster, Scene, SourceUnavailable
 from transforms.store import find_json, join, remove, write_json
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from transforms.grid import BlockKey, TileIndex
 from transforms.measure import read_record, record_name
 from transforms.pixels.pairing import Regime
-from transforms.plan import read_plan
+from transforms.plan_file import read_plan
 from transforms.scene import Scene
 from transforms.store import in_parallel
 

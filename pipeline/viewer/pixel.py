@@ -96,7 +96,7 @@ def _of_block(product: Product, tile: ViewTile, lon: float, lat: float) -> dict[
     if product.root is None:
         return None
     # These know Beam, which takes seconds to import: only who asks for a pixel waits, once.
-    from transforms.plan import plan_url
+    from transforms.plan_file import plan_url
     from transforms.provenance import planned_scenes, regimes
 
     key = block_at(Grid(**read_json(run_url(product.root))["grid"]), lon, lat)

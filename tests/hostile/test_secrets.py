@@ -22,7 +22,8 @@ from transforms.measure import measured
 from transforms.period import Period
 from transforms.pixels.pairing import PairRule
 from transforms.pixels.prepare import PixelOptions
-from transforms.plan import pair_requests, plan_tile, write_plan
+from transforms.plan import pair_requests, plan_tile
+from transforms.plan_file import write_plan
 from transforms.scene import SourceUnavailable
 from transforms.sources import open_source
 from transforms.sources.files import FilesSource

@@ -31,7 +31,8 @@ from transforms.pixels.chip import Quality
 from transforms.pixels.coregister import UNMEASURED
 from transforms.pixels.pairing import PairRule, Regime
 from transforms.pixels.prepare import PixelOptions, prepare_block
-from transforms.plan import PlanBlocks, pair_requests, plan_tile, read_plan, write_plan
+from transforms.plan import PlanBlocks, pair_requests, plan_tile
+from transforms.plan_file import read_plan, write_plan
 from transforms.provenance import planned_scenes, regimes
 from transforms.scene import SENTINEL1, SENTINEL2, Bounds, Raster, Scene, SourceUnavailable
 from transforms.sources.synthetic import SyntheticSource
