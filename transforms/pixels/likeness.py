@@ -14,7 +14,10 @@ windows can be left out in turn, which tells how far an answer can be trusted.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft, ndimage
 
 from model.inputs import INPUTS
@@ -39,6 +42,8 @@ _COMPONENTS = 6  # principal components of the bands
 _VALUE_SMOOTH = 0.7, 1.0  # px, of the bands and of the echoes
 _CLIP = 4.0  # standard deviations: no single roof or ship decides
 _RIDGE = 1e-3  # of a feature's variance
+
+_PART = 64  # px that are smoothed at a time
 
 _FEATURES, _ECHOES = _COMPONENTS + 1, len(INPUTS.sar.bands)
 _EDGE_TERMS = 4 + 2 * _ORIENTATIONS
@@ -87,7 +92,7 @@ def window_sums(optical: np.ndarray, sar: np.ndarray, clear: np.ndarray) -> np.n
             continue
         wide = slice(ys.start, ys.stop + 2 * SEARCH), slice(xs.start, xs.stop + 2 * SEARCH)
         edges, values = (
-            (a[:, ys, xs] * inside, inside, b[:, *wide], echo[wide])
+            (np.float64(a[:, ys, xs] * inside), inside, np.float64(b[:, *wide]), echo[wide])
             for a, b in zip(ours, theirs, strict=True)
         )
         found.append(np.concatenate([_edge_sums(*edges), _value_sums(*values)])[None])
@@ -122,8 +127,11 @@ def _edges(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     structure = np.zeros((_ORIENTATIONS, *valid.shape), np.float32)
     for plane in _average(planes, valid, _EDGE_SMOOTH):
         down, right = np.gradient(plane)
-        edges = np.abs(cos * right + sin * down)
-        structure += edges / max(float(edges[:, valid].mean()), 1e-6)
+        edges = cos * right
+        edges += sin * down
+        np.abs(edges, out=edges)
+        edges /= max(float(edges.mean(axis=0)[valid].mean()), 1e-6)
+        structure += edges
     structure -= _average(structure, valid, _BACKGROUND)
     energy = (structure**2).mean(axis=0)
     floor = _CONTRAST_FLOOR * float(energy[valid].mean())
@@ -133,24 +141,26 @@ def _edges(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
 def _features(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Principal components of the bands, and how rough they are: (feature, y, x) of variance 1."""
     standing = _standing_out(planes, valid, _VALUE_SMOOTH[0])
-    known = standing[:, valid].astype(np.float64)
-    variances, axes = np.linalg.eigh(np.cov(known))
+    variances, axes = np.linalg.eigh(np.cov(standing[:, valid], dtype=np.float64))
     first = slice(None, -_COMPONENTS - 1, -1)
-    components = np.tensordot(axes[:, first].T, standing, axes=1)
-    components /= np.sqrt(np.maximum(variances[first], 1e-9))[:, None, None]
-    rough = sum(np.hypot(*np.gradient(plane)) for plane in _average(planes, valid, 1.0))
+    axes = axes[:, first] / np.sqrt(np.maximum(variances[first], 1e-9))
+    components = np.tensordot(axes.T.astype(np.float32), standing, axes=1)
+    rough = np.zeros(valid.shape, np.float32)
+    for plane in _average(planes, valid, 1.0):
+        down, right = np.gradient(plane)
+        rough += np.sqrt(down * down + right * right)
     rough = np.log(rough + 0.3 * float(rough[valid].mean()) + 1e-6)
     rough = _standing_out(rough, valid, 0.0)
-    out = np.zeros((_FEATURES, *valid.shape))
+    out = np.zeros((_FEATURES, *valid.shape), np.float32)
     out[: len(components)] = components
     out[-1] = rough / max(float(rough[valid].std()), 1e-6)
-    return np.clip(out, -_CLIP, _CLIP)
+    return np.clip(out, -_CLIP, _CLIP, out=out)
 
 
 def _echoes(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     standing = _standing_out(planes, valid, _VALUE_SMOOTH[1])
     spread = np.maximum(standing[:, valid].std(axis=1), 1e-6)
-    return np.clip(standing / spread[:, None, None], -_CLIP, _CLIP).astype(np.float64)
+    return np.clip(standing / spread[:, None, None], -_CLIP, _CLIP)
 
 
 def _standing_out(planes: np.ndarray, valid: np.ndarray, smooth: float) -> np.ndarray:
@@ -160,12 +170,38 @@ def _standing_out(planes: np.ndarray, valid: np.ndarray, smooth: float) -> np.nd
 
 def _average(planes: np.ndarray, valid: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian mean of the valid pixels (normalised convolution), (..., y, x) float32."""
+    total = _smooth(np.where(valid, planes, 0), sigma)
+    total /= np.maximum(_smooth(valid.astype(np.float32), sigma), 1e-3)
+    return total
 
-    def smooth(pixels: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(pixels, sigma, mode="constant", axes=(-2, -1))
 
-    total = smooth(np.where(valid, planes, 0))
-    return total / np.maximum(smooth(valid.astype(np.float32)), 1e-3)
+def _smooth(planes: np.ndarray, sigma: float) -> np.ndarray:
+    """Convolution with a Gaussian, zeros around, as products with parts of a banded matrix.
+
+    The products are so small that OpenBLAS takes one thread for each: windows run side by side.
+    """
+    down, out = np.empty_like(planes), np.empty_like(planes)
+    rows, cols = (_gaussian(size, sigma) for size in planes.shape[-2:])
+    for part, near, weights in rows:
+        for across, *_ in cols:
+            np.matmul(weights, planes[..., near, across], out=down[..., part, across])
+    for part, near, weights in cols:
+        for along, *_ in rows:
+            np.matmul(down[..., along, near], weights.T, out=out[..., along, part])
+    return out
+
+
+@lru_cache(maxsize=32)
+def _gaussian(size: int, sigma: float) -> list[tuple[slice, slice, np.ndarray]]:
+    """Parts of the result, what they are made from, and the weights, (part, from) float32."""
+    reach = int(4 * sigma + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    away = np.arange(size) - np.arange(size)[:, None] + reach
+    inside = (away >= 0) & (away <= 2 * reach)
+    matrix = np.where(inside, (kernel / kernel.sum())[away * inside], 0).astype(np.float32)
+    parts = [slice(start, min(start + _PART, size)) for start in range(0, size, _PART)]
+    nears = [slice(max(p.start - reach, 0), min(p.stop + reach, size)) for p in parts]
+    return [(p, n, np.ascontiguousarray(matrix[p, n])) for p, n in zip(parts, nears, strict=True)]
 
 
 def _erode(valid: np.ndarray, margin: int) -> np.ndarray:
@@ -193,11 +229,40 @@ class _Spectra:
         return np.conj(self.theirs(planes))
 
     def theirs(self, planes: np.ndarray) -> np.ndarray:
-        return fft.rfft2(planes.astype(np.float64), self.shape)
+        return fft.rfft2(planes, self.shape)
 
-    def lags(self, *products: np.ndarray) -> np.ndarray:
+    def lags(self, products: np.ndarray) -> np.ndarray:
         near = slice(0, 2 * SEARCH + 1)
-        return fft.irfft2(np.concatenate(products), self.shape)[:, near, near]
+        return fft.irfft2(products, self.shape)[:, near, near]
+
+    def ours_under(self, planes: np.ndarray, echo: np.ndarray) -> np.ndarray:
+        """Sums at each lag of our planes (plane, y, x) where there is an echo."""
+        if sides := _sides(echo):
+            down, right = (
+                sliding_window_view(side, n)
+                for side, n in zip(sides, planes.shape[1:], strict=True)
+            )
+            return down @ planes @ right.T
+        return self.lags(self.ours(planes) * self.theirs(echo.astype(np.float64)))
+
+    def theirs_over(self, planes: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """Sums at each lag of their planes (plane, y + 2 SEARCH, x + 2 SEARCH) where we look."""
+        if sides := _sides(inside):
+            down, right = (
+                np.stack([np.pad(side, (lag, 2 * SEARCH - lag)) for lag in range(2 * SEARCH + 1)])
+                for side in sides
+            )
+            return down @ planes @ right.T
+        return self.lags(self.ours(inside.astype(np.float64)) * self.theirs(planes))
+
+
+def _sides(mask: np.ndarray) -> list[np.ndarray] | None:
+    """Rows and columns, float64 of 0 and 1, of a mask that is no more than those; else None.
+
+    A whole window is, and one that ends at the border of what was read: it needs no spectra.
+    """
+    sides = [mask.any(axis=1), mask.any(axis=0)]
+    return [s.astype(np.float64) for s in sides] if (mask == np.outer(*sides)).all() else None
 
 
 def _edge_sums(
@@ -206,20 +271,19 @@ def _edge_sums(
     """Sums over the common valid pixels at each lag, (term, lag y, lag x) float64.
 
     Args:
-      ours: (orientation, y, x) float32, 0 where not `inside`.
+      ours: (orientation, y, x), 0 where not `inside`.
       inside: (y, x) bool.
-      theirs: (orientation, y + 2 SEARCH, x + 2 SEARCH) float32, 0 where no `echo`.
+      theirs: (orientation, y + 2 SEARCH, x + 2 SEARCH), 0 where no `echo`.
       echo: (y + 2 SEARCH, x + 2 SEARCH) bool.
 
     Returns:
       product, our squares, their squares, number of pixels; ours and theirs by orientation.
     """
     s = _Spectra(echo.shape)
-    a, b = s.ours(ours), s.theirs(theirs)
-    a2, b2 = s.ours((ours**2).sum(axis=0)), s.theirs((theirs**2).sum(axis=0))
-    a1, b1 = s.ours(inside), s.theirs(echo)
-    return s.lags((a * b).sum(axis=0)[None], (a2 * b1)[None], (a1 * b2)[None], (a1 * b1)[None],
-                  a * b1, a1 * b)  # fmt: skip
+    product = s.lags((s.ours(ours) * s.theirs(theirs)).sum(axis=0)[None])
+    a = s.ours_under(np.stack([(ours**2).sum(axis=0), inside, *ours]), echo)
+    b = s.theirs_over(np.stack([(theirs**2).sum(axis=0), *theirs]), inside)
+    return np.concatenate([product, a[:1], b[:1], a[1:2], a[2:], b[1:]])
 
 
 def _value_sums(
@@ -227,11 +291,14 @@ def _value_sums(
 ) -> np.ndarray:
     """As `_edge_sums`, of features and echoes: products, squares by pair, ours, theirs, pixels."""
     s = _Spectra(echo.shape)
-    a, b, a1, b1 = s.ours(ours), s.theirs(theirs), s.ours(inside), s.theirs(echo)
-    squares = s.ours(ours[_PAIRS[0]] * ours[_PAIRS[1]]) * b1
-    echo_squares = a1 * s.theirs(theirs[_ECHO_PAIRS[0]] * theirs[_ECHO_PAIRS[1]])
-    products = (a[:, None] * b[None]).reshape(-1, *b.shape[1:])
-    return s.lags(products, squares, echo_squares, a * b1, a1 * b, (a1 * b1)[None])
+    a, b = s.ours(ours), s.theirs(theirs)
+    products = s.lags((a[:, None] * b[None]).reshape(-1, *b.shape[1:]))
+    squares = ours[_PAIRS[0]] * ours[_PAIRS[1]]
+    a = s.ours_under(np.concatenate([squares, ours, inside[None]]), echo)
+    echo_squares = theirs[_ECHO_PAIRS[0]] * theirs[_ECHO_PAIRS[1]]
+    b = s.theirs_over(np.concatenate([echo_squares, theirs]), inside)
+    a, b = np.split(a, [len(squares)]), np.split(b, [len(echo_squares)])
+    return np.concatenate([products, a[0], b[0], a[1][:-1], b[1], a[1][-1:]])
 
 
 def _correlation(sums: np.ndarray) -> np.ndarray:

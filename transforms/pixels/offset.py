@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
+from transforms.pixels.percentiles import percentiles
 from transforms.pixels.sentinel2 import OPTICAL, has_data
 from transforms.scene import Raster, Scene
 
@@ -67,10 +66,10 @@ def find_offset(raster: Raster, scene: Scene, clear: float | None = None) -> Off
         valid = has_data(stored, asset, raster.nodata) & (stored != 0)
         count = max(count, int(valid.sum()))
         if valid.sum() >= _MIN_PIXELS:
-            floor = np.percentile(stored[valid], _FLOOR_PERCENTILE) * asset.scale * 1e4
-            floors[band] = round(float(floor))
+            low, middle = percentiles(stored[valid], (_FLOOR_PERCENTILE, 50)) * asset.scale * 1e4
+            floors[band] = round(float(low))
             if band == "B02":
-                blue = float(np.median(stored[valid])) * asset.scale * 1e4
+                blue = float(middle)
     if not floors:
         state, reason = UNDETERMINED, f"{count} pixels with data, expected {_MIN_PIXELS}"
     else:
