@@ -85,14 +85,14 @@ def window_sums(optical: np.ndarray, sar: np.ndarray, clear: np.ndarray) -> np.n
     around = [(SEARCH, SEARCH)] * 2
     theirs = [np.pad(planes * echo, [(0, 0), *around]) for planes in theirs]
     echo = np.pad(echo, around)
-    found = [none]
+    found = [none]  # of float64, as the sums of windows will be
     for ys, xs in _windows(seen.shape):
         inside = seen[ys, xs]
         if inside.mean() < _MIN_SHARE:
             continue
         wide = slice(ys.start, ys.stop + 2 * SEARCH), slice(xs.start, xs.stop + 2 * SEARCH)
         edges, values = (
-            (np.float64(a[:, ys, xs] * inside), inside, np.float64(b[:, *wide]), echo[wide])
+            (a[:, ys, xs] * inside, inside, b[:, *wide], echo[wide])
             for a, b in zip(ours, theirs, strict=True)
         )
         found.append(np.concatenate([_edge_sums(*edges), _value_sums(*values)])[None])
@@ -141,7 +141,10 @@ def _edges(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
 def _features(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Principal components of the bands, and how rough they are: (feature, y, x) of variance 1."""
     standing = _standing_out(planes, valid, _VALUE_SMOOTH[0])
-    variances, axes = np.linalg.eigh(np.cov(standing[:, valid], dtype=np.float64))
+    known = standing[:, valid]
+    known -= known.mean(axis=1, keepdims=True)
+    covariance = (known @ known.T).astype(np.float64) / max(known.shape[1] - 1, 1)
+    variances, axes = np.linalg.eigh(covariance)
     first = slice(None, -_COMPONENTS - 1, -1)
     axes = axes[:, first] / np.sqrt(np.maximum(variances[first], 1e-9))
     components = np.tensordot(axes.T.astype(np.float32), standing, axes=1)
@@ -170,7 +173,7 @@ def _standing_out(planes: np.ndarray, valid: np.ndarray, smooth: float) -> np.nd
 
 def _average(planes: np.ndarray, valid: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian mean of the valid pixels (normalised convolution), (..., y, x) float32."""
-    total = _smooth(np.where(valid, planes, 0), sigma)
+    total = _smooth(planes if valid.all() else np.where(valid, planes, 0), sigma)
     total /= np.maximum(_smooth(valid.astype(np.float32), sigma), 1e-3)
     return total
 
@@ -243,7 +246,7 @@ class _Spectra:
                 for side, n in zip(sides, planes.shape[1:], strict=True)
             )
             return down @ planes @ right.T
-        return self.lags(self.ours(planes) * self.theirs(echo.astype(np.float64)))
+        return self.lags(self.ours(planes) * self.theirs(echo.astype(np.float32)))
 
     def theirs_over(self, planes: np.ndarray, inside: np.ndarray) -> np.ndarray:
         """Sums at each lag of their planes (plane, y + 2 SEARCH, x + 2 SEARCH) where we look."""
@@ -253,22 +256,22 @@ class _Spectra:
                 for side in sides
             )
             return down @ planes @ right.T
-        return self.lags(self.ours(inside.astype(np.float64)) * self.theirs(planes))
+        return self.lags(self.ours(inside.astype(np.float32)) * self.theirs(planes))
 
 
 def _sides(mask: np.ndarray) -> list[np.ndarray] | None:
-    """Rows and columns, float64 of 0 and 1, of a mask that is no more than those; else None.
+    """Rows and columns, float32 of 0 and 1, of a mask that is no more than those; else None.
 
     A whole window is, and one that ends at the border of what was read: it needs no spectra.
     """
     sides = [mask.any(axis=1), mask.any(axis=0)]
-    return [s.astype(np.float64) for s in sides] if (mask == np.outer(*sides)).all() else None
+    return [s.astype(np.float32) for s in sides] if (mask == np.outer(*sides)).all() else None
 
 
 def _edge_sums(
     ours: np.ndarray, inside: np.ndarray, theirs: np.ndarray, echo: np.ndarray
 ) -> np.ndarray:
-    """Sums over the common valid pixels at each lag, (term, lag y, lag x) float64.
+    """Sums over the common valid pixels at each lag, (term, lag y, lag x) float32.
 
     Args:
       ours: (orientation, y, x), 0 where not `inside`.
