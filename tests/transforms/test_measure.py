@@ -1,6 +1,7 @@
 """Pairs are measured before their blocks are fetched: shift, offset, edges; by Beam and without."""
 
 import json
+import threading
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ from transforms.grid import Grid
 from transforms.limit import LimitConcurrency
 from transforms.measure import (
     WINDOWS,
+    Measured,
     MeasureInputs,
     forget_record,
     measure_pair,
@@ -251,6 +253,68 @@ def test_trusted_inputs_are_not_looked_at(tmp_path):
     assert regimes(root, blocks) == {Regime.BOTH: len(blocks)}
     with pytest.raises(ValueError, match="inputs: got 'guess'"):
         PixelOptions(inputs="guess")
+
+
+def test_windows_looked_at_side_by_side_say_the_same():
+    source = Spoiled(SyntheticSource(3, 0.2, (2.5, -1.5)))
+    (request,) = pair_requests(requests_of(source))
+    boxes = [window(GRID, key) for key in sample(request.blocks)]
+    alone, together = (
+        measure_pair(request.pair, boxes, source.read, OPTIONS, at_once) for at_once in (1, 4)
+    )
+    assert alone == together and alone[2].applies
+
+
+class Meeting(Spoiled):
+    """Whose first reads wait for each other."""
+
+    def __getstate__(self):
+        return {}
+
+    def read(self, scene, geobox, bands):
+        if len(_MET) < 2:
+            _MET.append(scene.id)
+            _MEETING.wait(10)
+        if geobox == GRID.geobox(_BROKEN):
+            raise SourceUnavailable(f"scene {scene.id}: gone")
+        return SyntheticSource(seed=3, cloud=0.2).read(scene, geobox, bands)
+
+
+_MEETING, _MET = threading.Barrier(2), []
+_BROKEN = sorted(GRID.blocks(TILE, REGION))[1]
+
+
+def test_blocks_are_read_side_by_side_counted_and_fail_alone(tmp_path):
+    root = str(tmp_path)
+    create_chip_cube(root, TILE, GRID, INPUTS)
+    requests = {r.key: r.pair for r in requests_of(Spoiled())}
+    elements = [(key, Measured(pair, UNMEASURED)) for key, pair in requests.items()]
+    p = beam.Pipeline("FnApiRunner")
+    fetched = (
+        p
+        | beam.Create(elements)
+        | LimitConcurrency(3, at_once=2)
+        | FetchBlocks(Meeting(), GRID, RULE, OPTIONS, at_once=2)
+    )
+    fetched.chips | WriteChips(root, GRID, INPUTS)
+    fetched.failed | WriteFailures(root, "ingest")
+    done = p.run()
+    done.wait_until_finish()
+    assert len(_MET) == 2 and not _MEETING.broken
+    (letter,) = read_failures(root, "ingest")
+    assert letter.key == str(_BROKEN) and "gone" in letter.error
+    found = done.metrics().query()
+    counts = {c.key.metric.name: c.committed for c in found["counters"]}
+    good = {key: pair for key, pair in requests.items() if key != _BROKEN}
+    assert counts["blocks written"] == len(good) > 3
+    assert counts["reads"] == sum(len(scenes) for pair in good.values() for scenes in pair)
+    assert counts["bytes read"] > 0
+    cube = open_chip_cube(root, TILE, GRID, INPUTS)
+    read = SyntheticSource(seed=3, cloud=0.2).read
+    for key, pair in good.items():
+        expected = prepare_block(key, pair, RULE.target, GRID, read, OPTIONS)
+        for ours, theirs in zip(read_chips(cube, GRID, key), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_border_noise_is_found_and_masked(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from scipy import ndimage
 
 from transforms.grid import GeoBox
 from transforms.period import Period
@@ -182,3 +183,35 @@ def test_applied_it_undoes_the_shift():
 def test_a_short_or_doubtful_shift_is_not_applied(shift):
     sar = np.zeros((2, 5, 5), np.int16)
     assert apply_shift(sar, shift) is sar
+
+
+def masks(shape):
+    """Of a whole window, of one that a border cuts, of one with a hole, and of nothing."""
+    whole, cut, hole = (np.ones(shape, bool) for _ in range(3))
+    cut[:5], cut[:, -7:] = False, False
+    hole[10:14, 8:20] = False
+    return whole, cut, hole, np.zeros(shape, bool)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_sums_at_every_lag_are_those_of_counting(number):
+    small, lags = (30, 26), 2 * SEARCH + 1
+    wide = tuple(n + 2 * SEARCH for n in small)
+    random = np.random.default_rng(number)
+    ours, theirs = (random.normal(size=(2, *s)).astype(np.float32) for s in (small, wide))
+    inside, echo = masks(small)[number], masks(wide)[number]
+    spectra = likeness._Spectra(wide)
+    under, over = spectra.ours_under(ours, echo), spectra.theirs_over(theirs, inside)
+    for y, x in np.ndindex(lags, lags):
+        there = np.s_[y : y + small[0], x : x + small[1]]
+        np.testing.assert_allclose(under[:, y, x], (ours * echo[there]).sum((1, 2)), atol=1e-3)
+        seen_there = theirs[:, *there] * inside
+        np.testing.assert_allclose(over[:, y, x], seen_there.sum((1, 2)), atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 5.0])
+@pytest.mark.parametrize("shape", [(2, 150, 71), (33, 130), (5, 3)])
+def test_smoothing_in_parts_is_a_gaussian_filter(sigma, shape):
+    planes = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    expected = ndimage.gaussian_filter(planes, sigma, mode="constant", axes=(-2, -1))
+    np.testing.assert_allclose(likeness._smooth(planes, sigma), expected, atol=1e-5)

@@ -33,6 +33,19 @@ def test_offset_of_the_item_on_and_off(offset, harmonise, expected):
     assert got[0, 0].tolist() == expected
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+def test_integers_of_16_bits_are_converted_as_wider_ones_are(dtype):
+    limits = np.iinfo(dtype)
+    stored = np.linspace(limits.min, limits.max, 500).astype(dtype)
+    item = scene([Asset("B02", "b02.tif", 1, 0.00013, -0.02, 30)])
+    short, wide = (
+        to_reflectance(raster([s], ("B02",), 77), item, ("B02",))
+        for s in (stored, stored.astype(np.int32))
+    )
+    np.testing.assert_array_equal(short, wide)
+    assert len(np.unique(short)) > 100
+
+
 def test_floats_round_and_saturate_and_nan_is_nodata():
     item = scene([Asset("B02", "b02.tif")])
     values = np.array([np.nan, 0.0, -0.01, 0.12344, 0.12346, 9.0, np.inf], np.float32)
