@@ -10,6 +10,9 @@ has it. The ways:
     float32   what `--precision float32` runs
     bfloat16  what `--precision bfloat16` runs
 
+The first two run in a process as torch has it, the others in one that keeps its memory, as
+`Predictor` does; all take turns.
+
 Checked in the same run: classes against `eager`, where that is sure to 60 % and more. Then the
 presets: parameters, multiply-adds, peak memory, rate; and what the bytes and operations of a
 forward pass would cost an H100, which is computed, not measured. Chips are the real ones of the
@@ -23,9 +26,10 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +47,7 @@ from model.canary import golden_chips
 from model.checkpoint import Checkpoint, load
 from model.fusion import FarDepthwise
 from model.network import PRESETS, CloudLULCNet
+from model.predict import keep_freed_memory
 
 SIZE = 512
 FASTER, SAME = 2.5, 0.999
@@ -55,7 +60,7 @@ Forward = Callable[[Tensor, Tensor], Tensor]
 
 
 def as_usually_written(network: CloudLULCNet) -> CloudLULCNet:
-    """The same network of torch's own layers; see `whole_maps` for the rest of it."""
+    """The same network of torch's own layers; see `as_written` for the rest of it."""
     for part in network.modules():
         if isinstance(part, FarDepthwise):
             part.forward = lambda x, p=part: F.conv2d(
@@ -65,33 +70,68 @@ def as_usually_written(network: CloudLULCNet) -> CloudLULCNet:
 
 
 @contextmanager
-def whole_maps() -> Iterator[None]:
-    """Layers work on whole maps meanwhile, and averages are torch's."""
-    part, mean_around = fusion.PART, fusion.mean_around
-    fusion.PART = SIZE * SIZE
+def as_written() -> Iterator[None]:
+    """Layers are torch's meanwhile and work on whole maps, as in training."""
+    plain, mean_around = fusion.plain, fusion.mean_around
+    fusion.plain = lambda x: True
     fusion.mean_around = lambda x: F.avg_pool2d(x, 7, 1, 3, count_include_pad=False)
     try:
         yield
     finally:
-        fusion.PART, fusion.mean_around = part, mean_around
+        fusion.plain, fusion.mean_around = plain, mean_around
 
 
-def ways_of(make: Callable[[], CloudLULCNet]) -> dict[str, Forward]:
-    """Name -> (optical, SAR) -> logits (1,classes,y,x)."""
-    plain, full, half = (make().to(memory_format=torch.channels_last) for _ in range(3))
-    as_usually_written(plain)
-    half.in_bfloat16()
+def ways_of(make: Callable[[], CloudLULCNet], usual: bool) -> dict[str, Forward]:
+    """Name -> (optical, SAR) -> logits (1,classes,y,x): of the usual ways, or of ours."""
+    full = make().to(memory_format=torch.channels_last)
+    if not usual:
+        half = make().in_bfloat16().to(memory_format=torch.channels_last)
+        return {
+            "float32": lambda *chip: full(*chip).logits,
+            "bfloat16": lambda *chip: half(*chip).logits,
+        }
+    as_usually_written(full)
 
     def autocast(*chip: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return plain(*chip).logits
+            return full(*chip).logits
 
-    return {
-        "eager": lambda *chip: plain(*chip).logits,
-        "autocast": autocast,
-        "float32": lambda *chip: full(*chip).logits,
-        "bfloat16": lambda *chip: half(*chip).logits,
-    }
+    return {"eager": lambda *chip: full(*chip).logits, "autocast": autocast}
+
+
+class Side:
+    """A process that computes chips in the usual ways, or in ours."""
+
+    def __init__(self, checkpoint: Path, chips: list[tuple[Tensor, Tensor]], usual: bool):
+        fresh = get_context("spawn")
+        arrays = [tuple(x.numpy() for x in chip) for chip in chips]
+        given = checkpoint, arrays, usual
+        self.pool = ProcessPoolExecutor(1, fresh, initializer=_begin, initargs=given)
+
+    def logits(self, name: str, chip: int, number: int = 1) -> Tensor:
+        return torch.from_numpy(self.pool.submit(_compute, name, chip, number).result().copy())
+
+    def run(self, name: str, number: int) -> None:
+        """Computes the first chip, as many times at once."""
+        self.pool.submit(_run, name, number).result()
+
+
+_HERE: dict = {}
+
+
+def _begin(checkpoint: Path, arrays: list[tuple[np.ndarray, np.ndarray]], usual: bool) -> None:
+    if not usual:
+        keep_freed_memory()
+    chips = [tuple(torch.from_numpy(x) for x in chip) for chip in arrays]
+    _HERE.update(chips=chips, ways=ways_of(load(checkpoint).network, usual))
+
+
+def _compute(name: str, chip: int, number: int) -> np.ndarray:
+    return at_once(name, _HERE["ways"][name], _HERE["chips"][chip], number).numpy()
+
+
+def _run(name: str, number: int) -> None:
+    _compute(name, 0, number)
 
 
 def side_by_side(chips: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
@@ -118,7 +158,7 @@ def at_once(name: str, way: Forward, chip: tuple[Tensor, Tensor], number: int) -
         with torch.inference_mode():
             return way(*chip)
 
-    with whole_maps() if name in AS_WRITTEN else nullcontext():
+    with as_written() if name in AS_WRITTEN else nullcontext():
         with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(one, range(number)))[0]
 
@@ -147,14 +187,17 @@ def agreement(checkpoint: Checkpoint, way: list[Tensor], eager: list[Tensor]) ->
     }
 
 
-def compare(checkpoint: Checkpoint, chips: list, threads: list[int], repeats: int) -> None:
+def compare(path: Path, chips: list, threads: list[int], repeats: int) -> None:
+    checkpoint = load(path)
     about = context(("torch",)) | {"checkpoint": checkpoint.digest[:12]}
-    ways = ways_of(checkpoint.network)
-    logits = {name: [at_once(name, w, chip, 1) for chip in chips] for name, w in ways.items()}
+    usual, ours = (Side(path, chips, side) for side in (True, False))
+    ways = {"eager": usual, "autocast": usual, "float32": ours, "bfloat16": ours}
+    every = range(len(chips))
+    logits = {name: [side.logits(name, i) for i in every] for name, side in ways.items()}
     found = {name: agreement(checkpoint, x, logits["eager"]) for name, x in logits.items()}
     rows = []
     for number in threads:
-        calls = {name: partial(at_once, name, w, chips[0], number) for name, w in ways.items()}
+        calls = {name: partial(side.run, name, number) for name, side in ways.items()}
         seconds = interleaved(calls, repeats)
         for name, took in seconds.items():
             times = ratio(seconds["eager"], took)
@@ -165,7 +208,7 @@ def compare(checkpoint: Checkpoint, chips: list, threads: list[int], repeats: in
                 "times eager": round(times.median, 2),
                 "lowest": round(times.lowest, 2),
                 "highest": round(times.highest, 2),
-                "bits as alone": bool(torch.equal(calls[name](), logits[name][0])),
+                "bits as alone": torch.equal(ways[name].logits(name, 0, number), logits[name][0]),
                 **{k: round(v, 5) for k, v in found[name].items()},
             }
             aimed = name == "bfloat16"
@@ -173,6 +216,8 @@ def compare(checkpoint: Checkpoint, chips: list, threads: list[int], repeats: in
             target = f"{FASTER} times eager, {SAME:.1%} of sure pixels equal" if aimed else ""
             print_line("network forward", figures, about, target, reached or not aimed)
             rows.append(figures)
+    for side in (usual, ours):
+        side.pool.shutdown()
     print_table(rows)
 
 
@@ -200,6 +245,7 @@ def preset(name: str, precision: str) -> None:
     """One line on a preset with random weights, on one thread, in a process of its own."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    keep_freed_memory()
     network = CloudLULCNet(PRESETS[name]).eval().to(memory_format=torch.channels_last)
     chip = side_by_side(list(zip(*golden_chips(), strict=True)))
     if precision == "bfloat16":
@@ -227,7 +273,7 @@ def floor(network: CloudLULCNet, chip: tuple[Tensor, Tensor], flops: int) -> dic
     """The least time of four chips on an H100; computed, not measured."""
     four = [x.expand(4, -1, -1, -1) for x in chip]
     counter = Bytes()
-    with whole_maps(), counter:
+    with as_written(), counter:
         network(*four)
     memory = counter.total / (H100["GB/s"] * 1e9)
     compute = 4 * flops / (H100["bfloat16 TFLOP/s"] * 1e12)
@@ -251,7 +297,7 @@ def main() -> None:
         if args.only_preset:
             preset(*args.only_preset)
             return
-        compare(load(args.checkpoint), full_chips(args.real), args.threads, args.repeats)
+        compare(args.checkpoint, full_chips(args.real), args.threads, args.repeats)
     for name in args.presets:
         for precision in ("float32", "bfloat16"):
             command = [sys.executable, "-m", "benchmarks.network", "--only-preset"]

@@ -11,50 +11,120 @@ Shapes: B batch, C channels, h, w pixels of the stage; maps are (B,C,h,w) float.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-5
-PART = 4096
-"""Pixels that a CPU works on at a time: what is made of them stays in its cache."""
+PART = 2**18
+"""Values of a map that a CPU works on at a time: what is made of them stays in its cache."""
+FEW = 20480
+"""Values for which torch takes a slow convolution of its own."""
 
 
-def pixelwise(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Applies `f`, (...,C) -> (...,C), to the pixels of a map (B,C,h,w).
+def plain(x: Tensor) -> bool:
+    """Whether layers are computed as they are written: for gradients, and on a GPU.
 
-    On a CPU, where no gradients are wanted, to `PART` pixels at a time.
+    Else, to map on a CPU, in parts that stay in its cache, and in place.
     """
-    x = x.permute(0, 2, 3, 1)  # (B,h,w,C)
-    if torch.is_grad_enabled() or x.is_cuda:
-        return f(x).permute(0, 3, 1, 2)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    parts = (y.reshape(-1, y.shape[3]).split(PART) for y in (out, x))
-    for into, part in zip(*parts, strict=True):
-        into.copy_(f(part))
-    return out.permute(0, 3, 1, 2)
+    return torch.is_grad_enabled() or x.is_cuda
+
+
+def pixelwise(f: Callable[..., Tensor], *maps: Tensor, into: Tensor | None = None) -> Tensor:
+    """Applies `f`, (...,C) of each map -> (...,K), to the pixels of maps (B,C,h,w).
+
+    Where it is not `plain`, to some pixels of one sample at a time.
+
+    Args:
+      f: what to apply.
+      maps: read together, pixel by pixel; a map (B,C,1,1) is read whole by all.
+      into: (B,K,h,w) that may be overwritten with the result; None: the last map's shape.
+    """
+    pixels = [x.permute(0, 2, 3, 1) for x in maps]  # (B,h,w,C)
+    if plain(maps[0]):
+        return f(*pixels).permute(0, 3, 1, 2)
+    last = torch.empty_like(maps[-1]) if into is None else into
+    result = last.contiguous(memory_format=torch.channels_last)
+    out = result.permute(0, 2, 3, 1).view(len(result), -1, result.shape[1])  # (B,h*w,K)
+    size = max(1, PART // max(x.shape[1] for x in (result, *maps)))
+    for to, *read in zip(out, *(x.flatten(1, 2) for x in pixels), strict=True):
+        for i in range(0, len(to), size):
+            some = slice(i, i + size)
+            to[some] = f(*(x if len(x) == 1 else x[some] for x in read))
+    return result
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`F.linear`, (...,C) -> (...,K), with weights (K,C).
+
+    On a CPU as a 1x1 convolution by oneDNN, which adds the bias on its way: in float32 `F.linear`
+    goes to MKL, half as fast on an AMD. So would the convolution, but for a dilation, which means
+    nothing for one pixel. Its bits are equal whatever the number of threads.
+    """
+    if plain(x) or x.numel() <= FEW:
+        return F.linear(x, weight, bias)
+    pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # (1,C,1,P)
+    y = F.conv2d(pixels, weight[..., None, None], bias, dilation=2)
+    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU; where it is not `plain` in place."""
+    return F.gelu(x) if plain(x) else torch.ops.aten.gelu_(x)
+
+
+def added(x: Tensor, y: Tensor) -> Tensor:
+    """x + y; where it is not `plain` in place of x."""
+    return x + y if plain(x) else x.add_(y)
+
+
+class Linear(nn.Linear):
+    """Linear layer of many pixels: see `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+class GELU(nn.Module):
+    """See `gelu`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gelu(x)
 
 
 class LayerNorm(nn.LayerNorm):
     """Layer normalisation over the last axis.
 
-    With weights in bfloat16 on a CPU it passes through float32, which for few channels is faster.
+    With weights in bfloat16 on a CPU in float32, which for few channels is faster.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.weight.dtype == torch.float32 or x.is_cuda:
+        return self.normalised(x).to(x.dtype)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """As `forward`, but float32 where it computes in that."""
+        if self.weight.dtype == torch.float32 or plain(x):
             return super().forward(x)
         weight, bias = self.weight.float(), self.bias.float()
-        y = F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps)
-        return y.to(x.dtype)
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps)
 
 
 class LayerNorm2d(LayerNorm):
-    """Layer normalisation over the channels of a (B,C,h,w) map."""
+    """Layer normalisation over the channels of a (B,C,h,w) map.
+
+    Args:
+      dim: channels C.
+      inplace: overwrite the map where it is not `plain`.
+    """
+
+    def __init__(self, dim: int, inplace: bool = False):
+        super().__init__(dim)
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        return pixelwise(super().forward, x)
+        return pixelwise(self.normalised, x, into=x if self.inplace else None)
 
 
 class Pointwise(nn.Conv2d):
@@ -68,10 +138,14 @@ class Pointwise(nn.Conv2d):
         super().__init__(dim_in, dim, 1, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.of_pixels(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def of_pixels(self, x: Tensor) -> Tensor:
+        """(...,dim_in) -> (...,dim)."""
         weight = self.weight.flatten(1)  # (dim,dim_in/groups)
         if self.groups > 1:
             weight = torch.block_diag(*weight.chunk(self.groups))  # (dim,dim_in)
-        return F.linear(x.permute(0, 2, 3, 1), weight, self.bias).permute(0, 3, 1, 2)
+        return linear(x, weight, self.bias)
 
 
 class FarDepthwise(nn.Conv2d):
@@ -116,17 +190,20 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.depthwise = nn.Conv2d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = LayerNorm(dim)
-        self.widen = nn.Linear(dim, expansion * dim)
-        self.narrow = nn.Linear(expansion * dim, dim)
+        self.widen = Linear(dim, expansion * dim)
+        self.narrow = Linear(expansion * dim, dim)
         self.scale = nn.Parameter(torch.full((dim,), 1e-2))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(pixelwise(self.mix, self.depthwise(x)))  # (B,C,h,w)
+        narrow = self.scale[:, None] * self.narrow.weight, self.scale * self.narrow.bias
 
-    def mix(self, y: Tensor) -> Tensor:
-        """(...,C) -> (...,C), pixel by pixel."""
-        return self.scale * self.narrow(F.gelu(self.widen(self.norm(y))))  # 4C inside
+        def mix(x: Tensor, y: Tensor) -> Tensor:  # (...,C) each -> (...,C)
+            y = linear(gelu(self.widen(self.norm(y))), *narrow)  # 4C inside
+            return added(self.drop_path(y.to(self.scale.dtype)), x)
+
+        y = self.depthwise(x)
+        return pixelwise(mix, x, y, into=y)  # (B,C,h,w)
 
 
 def weighted_statistics(x: Tensor, weight: Tensor) -> Tensor:
@@ -139,12 +216,19 @@ def weighted_statistics(x: Tensor, weight: Tensor) -> Tensor:
     Returns:
       (B,2C) float: means, then standard deviations.
     """
-    x, weight = x.float(), weight.float()
-    # Row by row: a sum that is a single number would depend on the number of threads.
-    total = weight.sum(3).sum(2) + EPS  # (B,1)
-    mean = (x * weight).sum((2, 3)) / total  # (B,C)
-    centred = x - mean[:, :, None, None]
-    variance = (centred * centred * weight).sum((2, 3)) / total  # (B,C)
+    x = x.permute(0, 2, 3, 1)  # (B,h,w,C)
+    weight = weight.float().transpose(1, 2)  # (B,h,1,w)
+    rows = x.shape[1] if plain(x) else max(1, PART // (x.shape[2] * x.shape[3]))
+    strips = list(zip(weight.split(rows, 1), x.split(rows, 1), strict=True))
+
+    def weighted_sum(f: Callable[[Tensor], Tensor]) -> Tensor:  # (B,C)
+        # Row by row: a sum that is a single number would depend on the number of threads.
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.cat([w @ f(y.float()) for w, y in strips], 1).sum((1, 2))
+
+    total = weight.sum(3).sum(1) + EPS  # (B,1)
+    mean = weighted_sum(lambda y: y) / total
+    variance = weighted_sum(lambda y: (y - mean[:, None, None]).square()) / total
     return torch.cat([mean, (variance + EPS).sqrt()], 1)  # (B,2C)
 
 
@@ -155,7 +239,25 @@ def mean_around(x: Tensor) -> Tensor:
     """
     ones = x.new_ones(x.shape[1], 1, 7, 7)
     inside = F.conv2d(x.new_ones(1, 1, *x.shape[2:]), ones[:1], padding=3)
-    return F.conv2d(x, ones, padding=3, groups=x.shape[1]) / inside
+    return scaled(F.conv2d(x, ones, padding=3, groups=x.shape[1]), 1 / inside.float())
+
+
+def scaled(x: Tensor, by: Tensor) -> Tensor:
+    """x * by, where `by` has another shape, e.g. (B,C,1,1).
+
+    Where it is not `plain` in float32: a CPU is ten times as slow at maps of bfloat16 whose shapes
+    differ.
+    """
+    if plain(x):
+        return x * by.to(x.dtype)
+    return (x.float() * by.float()).to(x.dtype)
+
+
+def mixed(missing: Tensor, x: Tensor, share: Tensor) -> Tensor:
+    """`missing` (C,) where `share` (...,1) is 0, x (...,C) where it is 1; computed as `scaled`."""
+    if plain(x):
+        return torch.lerp(missing.to(x.dtype), x, share.to(x.dtype))
+    return torch.lerp(missing.float(), x.float(), share.float()).to(x.dtype)
 
 
 class Missing(nn.Module):
@@ -166,8 +268,11 @@ class Missing(nn.Module):
         self.vector = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Features (B,C,h,w) and share of valid pixels (B,1,h,w) in [0, 1] -> (B,C,h,w)."""
-        return torch.lerp(self.vector.to(x.dtype)[:, None, None], x, valid.to(x.dtype))
+        """Features (B,C,h,w) and share of valid pixels (B,1,h,w) in [0, 1] -> (B,C,h,w).
+
+        Where it is not `plain`, the features are overwritten.
+        """
+        return pixelwise(partial(mixed, self.vector), x, valid, into=x)
 
 
 class ORM(nn.Module):
@@ -219,24 +324,25 @@ class ORM(nn.Module):
           (B,1,h,w), which say nothing where `valid` is 0.
         """
         u = self.norm(x)
-        h = F.gelu(self.reduce(u))  # (B,C/4,h,w)
+        h = gelu(self.reduce(u))  # (B,C/4,h,w)
         around = mean_around(h)
         logits = self.score(torch.cat([self.near(h), self.far(h), h - around], 1))  # (B,1,h,w)
         if prior is not None:
             clear = (1 - prior.float()).clamp(1e-4, 1 - 1e-4)
             logits = logits + torch.logit(clear).clamp(-4, 4).to(logits.dtype)
         reliability = torch.sigmoid(logits) * valid.to(logits.dtype)  # (B,1,h,w)
-        believed = x
+        by_channel = x.new_ones(x.shape[:2])  # (B,C)
         if self.channel is not None:
             statistics = weighted_statistics(u, reliability).to(u.dtype)  # (B,2C)
             by_channel = self.channel(statistics).sigmoid()  # (B,C)
-            believed = x * by_channel[:, :, None, None].to(x.dtype)
-        believed = believed + self.residual(u)
-        if self.missing is None:
-            return reliability * believed, reliability, logits
-        missing = self.missing.to(believed.dtype)[:, None, None]
-        out = torch.lerp(missing, believed, reliability.to(believed.dtype))
+        out = pixelwise(self.believe, x, by_channel[..., None, None], reliability, u, into=u)
         return out, reliability, logits
+
+    def believe(self, x: Tensor, by_channel: Tensor, reliability: Tensor, u: Tensor) -> Tensor:
+        """Features (...,C), r_c (...,C), r_s (...,1), normalised features (...,C) -> (...,C)."""
+        believed = added(self.residual.of_pixels(u), scaled(x, by_channel))
+        missing = believed.new_zeros(1) if self.missing is None else self.missing
+        return mixed(missing, believed, reliability)
 
 
 def orders(dim: int, order: int) -> list[int]:
@@ -355,15 +461,15 @@ class HIAA(nn.Module):
             # An unreliable optical pixel must not gate the SAR: its gates' input fades to 0.
             n_o, n_s = self.norm_o(o), self.norm_s(s)
             o, s = (
-                o + self.scale_o.to(o.dtype) * self.to_optical(n_o, n_s),
-                s + self.scale_s.to(s.dtype) * self.to_sar(n_s, reliability * n_o),
+                o + scaled(self.to_optical(n_o, n_s), self.scale_o),
+                s + scaled(self.to_sar(n_s, scaled(n_o, reliability)), self.scale_s),
             )
         if self.choi is not None:
             w_o, w_s = self.choi(o, s, reliability)
-            o, s = w_o * o, w_s * s
+            o, s = scaled(o, w_o), scaled(s, w_s)
         merged = self.merge(torch.cat([o, s], 1))  # (B,2C,h,w) -> (B,C,h,w)
         if self.down is not None:
-            merged = merged + self.down(fused)  # (B,C',2h,2w) -> (B,C,h,w)
+            merged = added(merged, self.down(fused))  # (B,C',2h,2w) -> (B,C,h,w)
         return self.block(merged)
 
 

@@ -16,7 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.fusion import HIAA, ORM, Concat, ConvBlock, Down, LayerNorm2d, Missing, Pointwise
+from model.fusion import (
+    GELU,
+    HIAA,
+    ORM,
+    Concat,
+    ConvBlock,
+    Down,
+    LayerNorm2d,
+    Missing,
+    Pointwise,
+    added,
+    pixelwise,
+)
 from model.scaling import Scaling
 from model.usmt import USMT
 
@@ -152,8 +164,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(bands, config.stem, 3, stride=2, padding=1),
-            LayerNorm2d(config.stem),
-            nn.GELU(),
+            LayerNorm2d(config.stem, inplace=True),
+            GELU(),
             ConvBlock(config.stem, 3),
         )
         rates = [config.drop_path * i / max(1, sum(depths) - 1) for i in range(sum(depths))]
@@ -185,8 +197,8 @@ class Decoder(nn.Module):
         self.block2 = ConvBlock(narrow, 7)
         self.head = nn.Sequential(
             nn.Conv2d(narrow, narrow, 3, padding=1),
-            LayerNorm2d(narrow),
-            nn.GELU(),
+            LayerNorm2d(narrow, inplace=True),
+            GELU(),
             nn.Dropout2d(0.1),
             Pointwise(narrow, config.classes),
         )
@@ -194,10 +206,15 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, fused: list[Tensor], stem: Tensor) -> Tensor:
         """Tokens (B,D,H/16,W/16), fused maps, stem (B,c,H/2,W/2) -> logits (B,classes,H,W)."""
         x = self.start(x)  # (B,128,H/16,W/16)
-        x = self.block8(twice(x) + self.skip8(fused[1]))  # H/8
-        x = self.block4(twice(x) + self.skip4(fused[0]))  # H/4
-        x = self.block2(twice(self.thin(x)) + self.skip2(stem))  # (B,64,H/2,W/2)
-        return twice(self.head(x))  # (B,classes,H,W)
+        x = self.block8(joined(twice(x), self.skip8, fused[1]))  # H/8
+        x = self.block4(joined(twice(x), self.skip4, fused[0]))  # H/4
+        x = self.block2(joined(twice(self.thin(x)), self.skip2, stem))  # (B,64,H/2,W/2)
+        return twice(self.head(x).float())  # (B,classes,H,W)
+
+
+def joined(x: Tensor, skip: Pointwise, y: Tensor) -> Tensor:
+    """x + skip(y), maps (B,C,h,w) and (B,C',h,w); in place of x where it is not `plain`."""
+    return pixelwise(lambda x, y: added(skip.of_pixels(y), x), x, y, into=x)
 
 
 def twice(x: Tensor) -> Tensor:
@@ -245,6 +262,7 @@ class CloudLULCNet(nn.Module):
         self._check(optical, sar, prior)
         # Stored integers become standardised bands; what is missing is 0 and known as such.
         x_o, x_s, valid_o, valid_s = self.scaling(optical, sar)
+        valid_o, valid_s = F.avg_pool2d(valid_o, 2), F.avg_pool2d(valid_s, 2)
 
         # Each sensor has its own stem; clouds are held back from the very first features on.
         logits_r: list[Tensor] = []
@@ -256,6 +274,7 @@ class CloudLULCNet(nn.Module):
         fused: list[Tensor] = []
         aux: dict[str, Tensor] = {}
         for i in range(4):
+            valid_o, valid_s = F.avg_pool2d(valid_o, 2), F.avg_pool2d(valid_s, 2)
             o = self.optical.stages[i](o)  # (B,C,H/4,W/4), /8, /16, /32
             o, reliability = self._believe(i + 1, o, valid_o, prior, logits_r)
             s = self._fill(i + 1, self.sar.stages[i](s), valid_s)
@@ -281,7 +300,6 @@ class CloudLULCNet(nn.Module):
         self, i: int, x: Tensor, valid: Tensor, prior: Tensor | None, logits: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Applies the i-th ORM: features, r_s (B,1,h,w); appends the logits of r_s."""
-        valid = F.avg_pool2d(valid, 2 ** (i + 1))  # (B,1,h,w)
         if not self.config.orm:
             return x, torch.ones_like(valid, dtype=x.dtype)
         if prior is not None:
@@ -292,7 +310,7 @@ class CloudLULCNet(nn.Module):
 
     def _fill(self, i: int, x: Tensor, valid: Tensor) -> Tensor:
         """Puts the learned vector where SAR is missing."""
-        return self.missing_sar[i](x, F.avg_pool2d(valid, 2 ** (i + 1)))
+        return self.missing_sar[i](x, valid)
 
     def _check(self, optical: Tensor, sar: Tensor, prior: Tensor | None) -> None:
         b, _, h, w = optical.shape

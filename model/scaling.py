@@ -7,6 +7,8 @@ apart although clouds are bright.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from model.inputs import INPUTS
 
 OPTICAL_MAX = 10000.0  # stored integer, = reflectance 1
 SAR_FLOOR = (-25.0, -32.5)  # dB, of VV and VH
-ROWS = 16  # of a chip that a CPU scales at a time: they stay in its cache
+ROWS = 32  # of a chip that a CPU scales at a time: they stay in its cache
 LOG_GAIN = 100.0  # log(1 + 100 r): linear below 1 % reflectance, logarithmic above
 
 # Typical values of land, clear and cloudy, rounded: a start until training sets its own.
@@ -30,6 +32,9 @@ STATISTICS = {
 }
 SAR_STATISTICS = ((0.56, 0.45), (0.18, 0.15))  # -11 dB and -18 dB, 4.5 dB and 4.9 dB
 VISIBLE_NIR = ("B02", "B03", "B04", "B08")
+
+
+Scaled = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Scaling(nn.Module):
@@ -58,7 +63,7 @@ class Scaling(nn.Module):
         self.register_buffer("std", torch.tensor(std + sar_std))
         floor = torch.tensor(SAR_FLOOR).view(1, -1, 1, 1)
         self.register_buffer("floor", floor, persistent=False)
-        shown = torch.tensor(optical).view(1, -1, 1, 1)
+        shown = torch.tensor(optical).view(1, -1, 1, 1).float()
         self.register_buffer("shown", shown, persistent=False)
 
     def set_statistics(self, mean: list[float], std: list[float]) -> None:
@@ -91,13 +96,9 @@ class Scaling(nn.Module):
           optical (B,12,H,W) in [0, 4.62] ("log") or [0, 1] ("linear"), SAR (B,2,H,W) in [0, 1],
           and which values exist, (B,14,H,W) bool.
         """
-        exists_o = (optical > INPUTS.optical.nodata) & self.shown
-        exists_s = (sar != INPUTS.sar.nodata) & self.shown_sar
-        reflectance = optical.clamp(0, OPTICAL_MAX).div_(OPTICAL_MAX)
-        if self.transform == "log":
-            reflectance.mul_(LOG_GAIN).log1p_()
-        decibel = torch.maximum(sar * INPUTS.sar.scale, self.floor).clamp(max=0)
-        return reflectance, 1 - decibel / self.floor, torch.cat([exists_o, exists_s], 1)
+        x_o, exists_o = self._scaled_optical(optical)
+        x_s, exists_s = self._scaled_sar(sar)
+        return x_o, x_s, torch.cat([exists_o, exists_s], 1).bool()
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Standardises stored integers; arguments as `scaled`.
@@ -106,20 +107,38 @@ class Scaling(nn.Module):
           optical (B,12,H,W) and SAR (B,2,H,W), 0 (the mean) where missing, channels last in
           memory; pixels with any optical, any SAR band: (B,1,H,W) float32, 1 or 0.
         """
-        rows = optical.shape[2] if optical.is_cuda else ROWS
-        strips = zip(optical.split(rows, 2), sar.split(rows, 2), strict=True)
-        parts = [self._standardised(*strip) for strip in strips]
-        return tuple(torch.cat(part, 2) for part in zip(*parts, strict=True))
+        bands = [self.optical_bands, self.sar_bands]
+        means, stds = (x[:, None, None].split(bands) for x in (self.mean, self.std))
+        x_o, valid_o = self._standardised(self._scaled_optical, optical, means[0], stds[0])
+        x_s, valid_s = self._standardised(self._scaled_sar, sar, means[1], stds[1])
+        return x_o, x_s, valid_o, valid_s
 
-    def _standardised(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As `forward`, of some rows."""
-        x_o, x_s, exists = self.scaled(optical, sar)
-        x = torch.cat([x_o, x_s], 1)  # (B,14,H,W)
-        x.sub_(self.mean[:, None, None]).div_(self.std[:, None, None]).masked_fill_(~exists, 0)
-        n = self.optical_bands
-        return (
-            x[:, :n].to(self.dtype, memory_format=torch.channels_last),
-            x[:, n:].to(self.dtype, memory_format=torch.channels_last),
-            exists[:, :n].any(1, keepdim=True).float(),
-            exists[:, n:].any(1, keepdim=True).float(),
-        )
+    def _scaled_optical(self, optical: Tensor) -> tuple[Tensor, Tensor]:
+        """As `scaled`, of one sensor; which values exist is float32, 1 or 0."""
+        reflectance = optical.clamp(0, OPTICAL_MAX)
+        exists = reflectance.sign().mul_(self.shown)
+        if self.transform == "log":
+            return reflectance.div_(OPTICAL_MAX / LOG_GAIN).log1p_(), exists
+        return reflectance.div_(OPTICAL_MAX), exists
+
+    def _scaled_sar(self, sar: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_scaled_optical`."""
+        decibel = torch.maximum(sar * INPUTS.sar.scale, self.floor).clamp_(max=0)
+        exists = (sar != INPUTS.sar.nodata).float().mul_(self.shown_sar)
+        return 1 - decibel / self.floor, exists
+
+    def _standardised(
+        self, scaled: Scaled, stored: Tensor, mean: Tensor, std: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One sensor's bands and its pixels with any of them, some rows at a time."""
+        b, _, h, w = stored.shape
+        bands = torch.empty_like(stored, dtype=self.dtype, memory_format=torch.channels_last)
+        valid = stored.new_empty(b, 1, h, w)
+        strips = (x.split(h if stored.is_cuda else ROWS, 2) for x in (stored, bands, valid))
+        for read, x, some in zip(*strips, strict=True):
+            y, exists = scaled(read)
+            y.sub_(mean).div_(std).mul_(exists)
+            # In two steps: torch turns and rounds at once at half the speed.
+            x.copy_(y.contiguous(memory_format=torch.channels_last))
+            some.copy_(exists.amax(1, keepdim=True))
+        return bands, valid

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.fusion import ConvBlock, LayerNorm2d, Pointwise
+from model.fusion import ConvBlock, LayerNorm2d, Linear, Pointwise, gelu
 
 if TYPE_CHECKING:
     from model.network import Config
@@ -24,8 +24,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm_x, self.norm_y = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.query, self.key_value = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.query, self.key_value = Linear(dim, dim), Linear(dim, 2 * dim)
+        self.out = Linear(dim, dim)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         def split(t: Tensor) -> Tensor:  # (B,N,D) -> (B,heads,N,D/heads)
@@ -47,9 +47,9 @@ class USMTBlock(nn.Module):
         self.gather = Attention(dim, heads)
         self.spread = Attention(dim, heads)
         self.norm = nn.LayerNorm(dim)
-        self.widen = nn.Linear(dim, 4 * dim)
+        self.widen = Linear(dim, 4 * dim)
         self.mix = nn.Conv2d(4 * dim, 4 * dim, 3, padding=1, groups=4 * dim)
-        self.narrow = nn.Linear(4 * dim, dim)
+        self.narrow = Linear(4 * dim, dim)
 
     def forward(self, x: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens as a map (B,D,h,w) and semantic tokens (B,M,D) -> the same shapes."""
@@ -59,7 +59,7 @@ class USMTBlock(nn.Module):
         semantic = semantic + self.gather(semantic, t)
         t = t + self.spread(t, semantic)
         y = to_map(self.widen(self.norm(t)), h, w)  # (B,4D,h,w)
-        y = self.narrow(F.gelu(to_tokens(y + self.mix(y))))  # (B,N,D)
+        y = self.narrow(gelu(to_tokens(y + self.mix(y))))  # (B,N,D)
         return to_map(t + y, h, w), semantic
 
 
@@ -70,8 +70,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.query_key_value = Linear(dim, 3 * dim)
+        self.out = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.query_key_value(self.norm(x)).unflatten(2, (3, self.heads, -1))

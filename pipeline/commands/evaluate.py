@@ -14,6 +14,7 @@ sample. Every file is checked before the first sample is scored. See docs/datase
 """
 
 MODALITIES = ("s1+s2", "s1", "s2")
+PRECISIONS = ("float32", "bfloat16")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="what the network computes in (default: float32)"
+    )
 
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
@@ -81,9 +85,10 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--bootstrap: got {args.bootstrap}, expected 0 or more draws")
     if bool(args.product) != bool(args.crosswalk):
         raise ValueError("--product and --crosswalk go together: which rasters, and whose codes")
-    if args.product and (args.checkpoint or args.sensors or args.modalities):
+    if args.product and (args.checkpoint or args.sensors or args.modalities or args.precision):
         raise ValueError(
-            "--product scores rasters: --checkpoint, --sensors and --modalities do not apply"
+            "--product scores rasters: --checkpoint, --sensors, --modalities and --precision do "
+            "not apply"
         )
 
 
@@ -105,7 +110,8 @@ def _network(args: argparse.Namespace):
         raise ValueError("device: got cuda, and torch finds no GPU here; use --device cpu")
     checkpoint = load(args.checkpoint or DEFAULT_CHECKPOINT)
     require_match(checkpoint, INPUTS, LULC6)
-    predictor = Predictor(checkpoint, args.device, args.threads)
+    precision = args.precision or PRECISIONS[0]
+    predictor = Predictor(checkpoint, args.device, args.threads, precision=precision)
     chosen = MODALITIES if args.modalities else (args.sensors or MODALITIES[0],)
     counters = {
         name: partial(
@@ -117,7 +123,12 @@ def _network(args: argparse.Namespace):
         )
         for name in chosen
     }
-    about = {"checkpoint": checkpoint.digest, "inputs": list(chosen), "device": args.device}
+    about = {
+        "checkpoint": checkpoint.digest,
+        "inputs": list(chosen),
+        "device": args.device,
+        "precision": precision,
+    }
     return counters, about, lambda rows: None
 
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from planet import MICRO
 
-from model.fusion import PART, ConvBlock, FarDepthwise, Pointwise, mean_around
+from model import fusion
+from model.fusion import ConvBlock, FarDepthwise, Pointwise, linear, mean_around
 from model.network import PRESETS, CloudLULCNet, Config
 
 STILL = replace(MICRO, drop_path=0.0)  # the same output at every call
@@ -107,8 +108,7 @@ def test_bfloat16_autocast_stays_close():
         full = net(optical, sar).logits
         with torch.autocast("cpu", torch.bfloat16):
             half = net(optical, sar).logits
-    assert half.dtype == torch.bfloat16
-    assert (full - half.float()).abs().mean() < 0.1 * full.std()
+    assert 0 < (full - half).abs().mean() < 0.1 * full.std()
 
 
 @pytest.mark.parametrize(
@@ -273,14 +273,47 @@ def test_mean_around_is_an_average_pool_that_leaves_out_what_is_outside():
     torch.testing.assert_close(mean_around(x), expected)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (80, 70)])
-def test_pixels_pass_in_parts_as_they_do_together(size):
-    assert 2 * 80 * 70 > 2 * PART > 2 * 8 * 8
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("part", [4, 1000, 10**6])
+def test_pixels_pass_in_parts_as_they_do_together(part, memory, monkeypatch):
+    monkeypatch.setattr(fusion, "PART", part)
     torch.manual_seed(0)
-    block, x = ConvBlock(4, 3), torch.randn(2, 4, *size)
+    block, x = ConvBlock(4, 3), torch.randn(2, 4, 20, 17).contiguous(memory_format=memory)
+    given = x.clone()
     with torch.no_grad():
         in_parts = block(x)
+    assert torch.equal(x, given)
     torch.testing.assert_close(in_parts, block(x).detach())
+
+
+def test_maps_are_made_by_the_function_that_is_trained(monkeypatch):
+    monkeypatch.setattr(fusion, "PART", 500)
+    monkeypatch.setattr(fusion, "FEW", 0)
+    net, (optical, sar) = network().eval(), chips()
+    optical[0, :, :20] = 0
+    sar[1, :, :, :40] = -32768
+    given = optical.clone(), sar.clone()
+    trained = all_outputs(net(optical, sar))
+    with torch.inference_mode():
+        mapped = all_outputs(net(optical, sar))
+    assert torch.equal(optical, given[0]) and torch.equal(sar, given[1])
+    for a, b in zip(trained, mapped, strict=True):
+        torch.testing.assert_close(a.detach(), b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_linear_of_many_pixels_has_equal_bits_on_any_number_of_threads(dtype):
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(s, dtype=dtype) for s in ((2, 900, 48), (64, 48), (64,)))
+    assert x.numel() > fusion.FEW
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = linear(x, weight, bias)
+    torch.set_num_threads(2)
+    assert torch.equal(linear(x, weight, bias), one)
+    torch.set_num_threads(before)
+    torch.testing.assert_close(one, F.linear(x, weight, bias))
 
 
 @pytest.mark.parametrize("groups", [1, 4])
