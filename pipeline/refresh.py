@@ -15,8 +15,8 @@ from transforms.grid import BlockKey, TileIndex
 from transforms.mapcube import map_cube_url
 from transforms.measure import forget_record, read_record, record_name
 from transforms.period import Period
-from transforms.plan import BlockRequest, plan_tile
-from transforms.plan_file import plan_url, planned_before, read_plan
+from transforms.plan import plan_tile
+from transforms.plan_file import BlockRequest, plan_url, planned_before, read_plan
 from transforms.product import item_url
 from transforms.publish import blocks_under
 from transforms.scene import Bounds, ImagerySource, Scene

@@ -24,8 +24,8 @@ from transforms.measure import read_record, record_name, sample, window
 from transforms.mosaic import window_geobox
 from transforms.pixels.pairing import Pair, Regime
 from transforms.pixels.prepare import optical_bands, sar_bands
-from transforms.plan import BlockRequest, PairRequest, pair_requests, plan_tile
-from transforms.plan_file import planned_before
+from transforms.plan import PairRequest, pair_requests, plan_tile
+from transforms.plan_file import BlockRequest, planned_before
 from transforms.product import project
 from transforms.scene import QUALITY_BANDS, SENTINEL1, SENTINEL2, Asset, ImagerySource, Scene
 from transforms.sources.earthengine_requests import request_bytes, split

@@ -18,8 +18,7 @@ from transforms.grid import GeoBox, Grid
 from transforms.layers import LAYERS
 from transforms.mosaic import Window, window_geobox
 from transforms.pixels.pairing import Pair, Regime
-from transforms.plan import BlockRequest
-from transforms.plan_file import write_plan
+from transforms.plan_file import BlockRequest, write_plan
 from transforms.product import ProductGrid, collection_url, item_url, product_tiles
 from transforms.scene import SENTINEL1, SENTINEL2, Scene
 from transforms.stac_product import ProductRun, product_collection, product_item

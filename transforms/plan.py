@@ -19,7 +19,7 @@ from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, GeoBox, Grid, TileIndex
 from transforms.mapcube import ingested_blocks
 from transforms.pixels.pairing import Pair, PairRule, Regime, complete
-from transforms.plan_file import planned_before, write_plan
+from transforms.plan_file import BlockRequest, planned_before, write_plan
 from transforms.scene import Bounds, ImagerySource, Scene, SourceUnavailable, overlap, spans
 from transforms.zones import geographic_bounds
 
@@ -43,14 +43,6 @@ class BlockKeyCoder(coders.Coder):
 
 
 coders.registry.register_coder(BlockKey, BlockKeyCoder)
-
-
-class BlockRequest(NamedTuple):
-    """One block to fetch, and the scenes to fetch it from."""
-
-    key: BlockKey
-    pair: Pair
-    regime: Regime
 
 
 class PairRequest(NamedTuple):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from shapely.geometry.base import BaseGeometry
 
 from transforms.chips import finished_chips
 from transforms.grid import BlockKey, Grid, TileIndex
 from transforms.mapcube import ingested_blocks
+from transforms.pixels.pairing import Pair, Regime
 from transforms.scene import Scene
 from transforms.store import find_json, join, read_json, write_json
 
-if TYPE_CHECKING:
-    from transforms.plan import BlockRequest
+
+class BlockRequest(NamedTuple):
+    """One block to fetch, and the scenes to fetch it from."""
+
+    key: BlockKey
+    pair: Pair
+    regime: Regime
 
 
 def plan_url(root: str, tile: TileIndex) -> str:

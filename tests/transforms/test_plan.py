@@ -2,8 +2,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from transforms.grid import Grid, TileIndex
 from transforms.pixels.pairing import PairRule
-from transforms.plan import BlockRequest, plan_tile, shows
-from transforms.plan_file import read_plan, write_plan
+from transforms.plan import plan_tile, shows
+from transforms.plan_file import BlockRequest, read_plan, write_plan
 from transforms.scene import SENTINEL2, Scene
 from transforms.zones import geographic_bounds
 

@@ -21,8 +21,7 @@ from transforms.lattice import pixel_centers
 from transforms.layers import choose_layers
 from transforms.mapcube import create_map_cube, map_cube_url, open_map_cube, write_core
 from transforms.pixels.pairing import Pair, Regime
-from transforms.plan import BlockRequest
-from transforms.plan_file import write_plan
+from transforms.plan_file import BlockRequest, write_plan
 from transforms.product import ProductGrid, product_tiles, zarr_url
 from transforms.publish import Publication, publish_collection, publish_tile
 from transforms.scene import SENTINEL1, SENTINEL2, Scene
