@@ -221,7 +221,7 @@ def test_a_refusal_of_the_bucket_is_a_dead_letter_too(run, monkeypatch):
         raise HttpError({"code": 503, "message": "backend error"})
 
     key = sorted(run.blocks())[0]
-    step = classify._ReadChips(run.out, run.grid, run.inputs)
+    step = classify._ReadChips(run.out, run.grid, run.inputs, run.device)
     step.setup()
     step.start_bundle()
     monkeypatch.setattr(classify, "read_chips", refused)

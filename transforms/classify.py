@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -196,14 +197,14 @@ class ClassifyBlocks(beam.PTransform):
 
     def expand(self, keys):
         chips = keys | "Read chips" >> beam.ParDo(
-            _ReadChips(self.root, self.grid, self.inputs)
+            _ReadChips(self.root, self.grid, self.inputs, self.handler.device)
         ).with_outputs(FAILED, main="chips")
         classified, unfit = (
             chips.chips
             | "Network" >> RunInference(KeyedModelHandler(self.handler)).with_exception_handling()
         )
         written = classified | "Write cores" >> beam.ParDo(
-            _WriteCores(self.root, self.grid, self.layers, self.blended)
+            _WriteCores(self.root, self.grid, self.layers, self.blended, self.handler.device)
         ).with_outputs(FAILED, main="written")
         unfit = unfit.failed_inferences | "Name the block" >> beam.FlatMap(_failed_batch)
         failed = (chips[FAILED], unfit, written[FAILED]) | "Failures" >> beam.Flatten()
@@ -215,19 +216,32 @@ def _failed_batch(dead: tuple[Any, tuple]) -> list[Failure]:
     return [Failure(str(key), "network", f"{kind.__name__}: {message}") for key, _ in batch]
 
 
+MOST_AT_ONCE = 8
+
+
+def blocks_at_once(device: str) -> int:
+    """How many blocks a bundle reads at once beside the network, and how many it writes.
+
+    On a CPU the network keeps all cores busy, and one block is enough. A GPU leaves them free, and
+    maps a block in less time than one core needs to read it. A block takes up to 50 MB meanwhile.
+    """
+    return 1 if device == "cpu" else min(MOST_AT_ONCE, max(1, (os.cpu_count() or 1) // 4))
+
+
 @dataclass
 class _ReadChips(beam.DoFn):
-    """Reads the next block while the network works on the one before."""
+    """Reads the next blocks while the network works on the one before."""
 
     root: str
     grid: Grid
     inputs: InputSpec
+    device: str
 
     def setup(self):
         self._cube = lru_cache(OPEN_CUBES)(self._open)
 
     def start_bundle(self):
-        self._beside = Beside()
+        self._beside = Beside(blocks_at_once(self.device))
 
     def process(self, key: BlockKey) -> Iterator:
         yield from self._beside.do(self._read, key)
@@ -248,19 +262,20 @@ class _ReadChips(beam.DoFn):
 
 @dataclass
 class _WriteCores(beam.DoFn):
-    """Writes a block while the network works on the next."""
+    """Writes blocks while the network works on the next."""
 
     root: str
     grid: Grid
     layers: tuple[str, ...]
     blended: bool
+    device: str
 
     def setup(self):
         self._cube = lru_cache(OPEN_CUBES)(self._open)
         self._written = Metrics.counter("classify", "blocks written")
 
     def start_bundle(self):
-        self._beside = Beside()
+        self._beside = Beside(blocks_at_once(self.device))
 
     def process(self, element: tuple[BlockKey, Mapped]) -> Iterator:
         yield from map(self._counted, self._beside.do(self._write, *element))
