@@ -143,11 +143,12 @@ class Predictor:
             layers = [index, (100 * highest).round(), (100 * r).round()]
             if probabilities:
                 layers.append((100 * probability).round())
+            # A GPU is at work on the layers meanwhile.
+            has_optical = (optical != self.inputs.optical.nodata).any(1)  # (n,y,x)
+            nothing = ~has_optical & (sar == self.inputs.sar.nodata).all(1)
             index, confidence, reliability, *probability = (
                 x[: len(optical)].to(torch.uint8).cpu().numpy() for x in layers
             )
-        has_optical = (optical != self.inputs.optical.nodata).any(1)  # (n,y,x)
-        nothing = ~has_optical & (sar == self.inputs.sar.nodata).all(1)
         reliability[~has_optical] = 0
         lulc = self.legend.codes(index)
         lulc[nothing] = NODATA_CODE
@@ -159,9 +160,13 @@ class Predictor:
 
     def _padded(self, chips: np.ndarray, nodata: int) -> Tensor:
         """(n,band,y,x) integers -> (batch,band,y,x) float32 on the device, empty chips behind."""
-        out = np.full((self.batch, *chips.shape[1:]), nodata, np.float32)
+        on_cpu = self.device.type == "cpu"
+        out = np.full((self.batch, *chips.shape[1:]), nodata, np.float32 if on_cpu else chips.dtype)
         out[: len(chips)] = chips
-        return torch.from_numpy(out).to(self.device)
+        if on_cpu:
+            return torch.from_numpy(out)
+        # Integers are half the bytes; out of pinned memory they go while this thread goes on.
+        return torch.from_numpy(out).pin_memory().to(self.device, non_blocking=True).float()
 
 
 def keep_freed_memory() -> None:
