@@ -9,6 +9,7 @@ measured on the same windows and holds for all blocks of the pair.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -108,7 +109,8 @@ def measure_pair(
 
     with ThreadPoolExecutor(at_once) as pool:
         seen = _Seen(pool.map(read_all, boxes))
-        # All is arithmetic by now, and no block of the pair can begin before its end.
+    # All is arithmetic by now, and no block of the pair can begin before its end.
+    with ThreadPoolExecutor(min(at_once, os.cpu_count() or 1)) as pool:
         looks = [pool.submit(inspect_scene, scene, seen, list(boxes)) for scene in scenes]
         both = pair.optical and pair.sar
         sums = [pool.submit(sums_of, box) for box in boxes] if both else []
