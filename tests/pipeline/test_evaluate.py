@@ -14,6 +14,7 @@ from model.checkpoint import load
 from model.inputs import INPUTS
 from model.legend import LULC6
 from model.patch import read_sample
+from model.precision import bfloat16_is_fast
 from model.predict import Predictor
 from pipeline.cli import main
 from transforms.pixels.spectral_clouds import spectral_mask
@@ -71,6 +72,21 @@ def test_the_json_holds_the_counts_of_every_sample(dataset, weights, tmp_path, c
     assert evaluate(dataset, weights, tmp_path / "s1.json", "--sensors", "s1") == 0
     alone = json.loads((tmp_path / "s1.json").read_text())
     assert alone["samples"] == found["modalities"]["s1"]["samples"]
+
+
+@pytest.mark.skipif(not bfloat16_is_fast("cpu"), reason="no AVX512-BF16 here")
+def test_the_precision_is_the_networks_and_told(dataset, weights, tmp_path):
+    scores = []
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / f"{precision}.json"
+        assert evaluate(dataset, weights, out, "--precision", precision) == 0
+        scores.append(json.loads(out.read_text()))
+        assert scores[-1]["precision"] == precision
+    pixels = [np.sum([s["confusion"] for s in found["samples"]], 0) for found in scores]
+    assert pixels[0].sum() == pixels[1].sum()
+    assert 0 < np.abs(pixels[0] - pixels[1]).sum() < 0.1 * pixels[0].sum()
+    crosswalk = ("--product", "maps", "--crosswalk", "lulc6", "--precision", "bfloat16")
+    assert main(["evaluate", str(dataset), *crosswalk]) == 2
 
 
 def test_without_masks_clouds_are_found_by_spectrum(weights, tmp_path):
