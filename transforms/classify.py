@@ -22,6 +22,7 @@ from transforms.blend import blend_chips, core_of, cut_edges, is_blended
 from transforms.chips import OPEN_CUBES, open_chip_cube, read_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex
+from transforms.here import Here
 from transforms.layers import LAYERS
 from transforms.mapcube import MapCube, open_map_cube, unclassified, write_core
 from transforms.pixels.chip import Chips, Quality
@@ -32,7 +33,7 @@ Mapped = tuple[Chips, Prediction, np.ndarray | None]
 """Chips, what the network makes of them, and the probabilities where they are wanted."""
 
 
-class ChipClassifier(ModelHandler[Chips, Mapped, Predictor]):
+class ChipClassifier(ModelHandler[Here[Chips], Here[Mapped], Predictor]):
     """Runs the network on the chips of one block at a time, in fixed, padded batches.
 
     A block's result is a function of the block alone: neither the bundle that Beam puts it in nor
@@ -67,18 +68,18 @@ class ChipClassifier(ModelHandler[Chips, Mapped, Predictor]):
         return Predictor(network, self.device, self.threads, precision=self.precision)
 
     def run_inference(
-        self, batch: Sequence[Chips], model: Predictor, inference_args: dict | None = None
-    ) -> list[Mapped]:
-        if self.probabilities:
-            return [
-                (chips, *model.predict_with_probabilities(chips.optical, chips.sar))
-                for chips in batch
-            ]
-        return [(chips, model.predict(chips.optical, chips.sar), None) for chips in batch]
+        self, batch: Sequence[Here[Chips]], model: Predictor, inference_args: dict | None = None
+    ) -> list[Here[Mapped]]:
+        return [Here(self._mapped(here.value, model)) for here in batch]
 
-    def get_num_bytes(self, batch: Sequence[Chips]) -> int:
-        # Beam's own way pickles the batch to learn its size: half a second for 243 MB.
-        return sum(array.nbytes for chips in batch for array in chips)
+    def _mapped(self, chips: Chips, model: Predictor) -> Mapped:
+        if self.probabilities:
+            return chips, *model.predict_with_probabilities(chips.optical, chips.sar)
+        return chips, model.predict(chips.optical, chips.sar), None
+
+    def get_num_bytes(self, batch: Sequence[Here[Chips]]) -> int:
+        # Beam's own way pickles the batch to learn its size.
+        return sum(array.nbytes for here in batch for array in here.value)
 
 
 def map_block(
@@ -249,9 +250,9 @@ class _ReadChips(beam.DoFn):
     def finish_bundle(self) -> Iterator:
         yield from map(at_the_end, self._beside.rest())
 
-    def _read(self, key: BlockKey) -> tuple[BlockKey, Chips] | beam.pvalue.TaggedOutput:
+    def _read(self, key: BlockKey) -> tuple[BlockKey, Here[Chips]] | beam.pvalue.TaggedOutput:
         try:
-            return key, read_chips(self._cube(key.tile), self.grid, key)
+            return key, Here(read_chips(self._cube(key.tile), self.grid, key))
         except (*storage_errors(), ValueError, RuntimeError) as error:
             # A torn or foreign shard is one block's failure; the rest of the tile goes on.
             return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "read chips", error))
@@ -277,14 +278,14 @@ class _WriteCores(beam.DoFn):
     def start_bundle(self):
         self._beside = Beside(blocks_at_once(self.device))
 
-    def process(self, element: tuple[BlockKey, Mapped]) -> Iterator:
+    def process(self, element: tuple[BlockKey, Here[Mapped]]) -> Iterator:
         yield from map(self._counted, self._beside.do(self._write, *element))
 
     def finish_bundle(self) -> Iterator:
         yield from map(at_the_end, map(self._counted, self._beside.rest()))
 
-    def _write(self, key: BlockKey, mapped: Mapped) -> BlockKey | beam.pvalue.TaggedOutput:
-        layers, edges = map_block(mapped, self.grid, self.layers, self.blended)
+    def _write(self, key: BlockKey, mapped: Here[Mapped]) -> BlockKey | beam.pvalue.TaggedOutput:
+        layers, edges = map_block(mapped.value, self.grid, self.layers, self.blended)
         try:
             write_core(self._cube(key.tile), self.grid, key, layers, edges)
         except storage_errors() as error:
