@@ -8,9 +8,10 @@ pipeline/prices.toml. Every job is then played through key by key: a worker take
 it is free, computes or waits as long as the key takes, and passes what all workers share, requests
 and bytes of services, in turn.
 
-A quota of the imagery's service is kept by the run itself (`--max-requests` lanes), so no more
-workers than lanes have something to do in ingest. Assumptions are the constants in capitals; where
-they are documented limits, with their pages (read in stored copies, 2026-11-22).
+A quota of the imagery's service is kept by the run itself: a worker of ingest has four blocks under
+way, so no more than `--max-requests` / 4 workers have something to do. Assumptions are the
+constants in capitals; where they are documented limits, with their pages (read in stored copies,
+2026-11-22).
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.timing import context, print_line, print_table
-from pipeline.bill import Estimate, costs, estimate
+from pipeline.bill import Estimate, costs, estimate, side_by_side
 from pipeline.config import DEFAULT_CHECKPOINT, RunConfig, file_digest
 from pipeline.region import load_region
 from pipeline.tariffs import PRICES, Prices, Rates, default_rates, load_prices, load_rates
 from pipeline.work import Work, work_of
 from transforms.chips import chip_arrays
 from transforms.export import ZARR_SHARD
+from transforms.limit import AT_ONCE as BLOCKS_AT_ONCE
 from transforms.period import parse_day
 from transforms.pixels.pairing import PairRule
 from transforms.store import AT_ONCE
@@ -61,8 +63,8 @@ class Job:
 
     Attributes:
       name: of the job.
-      seconds: of each key, on one worker: computing and waiting.
-      lanes: keys that may be worked on at once, whatever the number of workers.
+      seconds: of each key, on one worker: computing, and waiting as far as nothing is computed.
+      lanes: workers that may be busy at once, whatever their number.
       asked: requests to the imagery's service per key.
       writes: requests per key.
       reads: requests per key.
@@ -121,7 +123,8 @@ def jobs_of(run: RunConfig, work: Work, rates: Rates, quota: int, wait: float) -
     looks = work.looks / work.fetched
     fetch = block * rates.prepare + work.looked_mpx / work.fetched * rates.measure
     fetch += sum(mpx * source.read[sensor] for sensor, mpx in work.read_mpx.items()) / work.fetched
-    fetch += (per_block + looks) * wait + work.searches / work.fetched * source.search
+    fetch += work.searches / work.fetched * source.search
+    fetch = side_by_side(fetch, (per_block + looks) * wait, BLOCKS_AT_ONCE)
     edges = int(run.blended)
     # A tile of the product reads each block under it, all layers, edges and seal.
     publish = [
@@ -135,7 +138,7 @@ def jobs_of(run: RunConfig, work: Work, rates: Rates, quota: int, wait: float) -
         Job(
             "ingest",
             spread([fetch] * work.fetched, 1),
-            quota,
+            quota // BLOCKS_AT_ONCE,
             asked=work.requests / work.fetched,
             writes=arrays + 1,
             reads=CUBE_DOCUMENTS,
@@ -218,7 +221,9 @@ def bites(job: Job, workers: int) -> list[str]:
     """Quotas and limits that a job runs into with so many workers, in order of how far."""
     keys = min(workers, job.lanes, len(job.seconds)) * len(job.seconds) / sum(job.seconds)  # /s
     used = {
-        f"{job.lanes} requests at a time": workers / job.lanes if job.asked else 0.0,
+        f"{BLOCKS_AT_ONCE * job.lanes} requests at a time": workers / job.lanes
+        if job.asked
+        else 0.0,
         f"{RATE:.0f} requests/s": keys * job.asked / RATE,
         f"{WRITES:.0f} writes/s": keys * job.writes / WRITES,
         f"{READS:.0f} reads/s": keys * job.reads / READS,

@@ -10,6 +10,7 @@ from pipeline.tariffs import Prices, Rates
 from pipeline.work import Work, work_of
 from transforms.chips import chip_arrays
 from transforms.export import ZARR_SHARD
+from transforms.limit import AT_ONCE
 from transforms.scene import ImagerySource
 
 GIB = 2**30
@@ -41,7 +42,8 @@ class Estimate:
 def estimate(run: RunConfig, work: Work, rates: Rates, workers: int) -> Estimate:
     """What the work takes by these rates.
 
-    A worker does one block, or one product tile, at a time.
+    A worker classifies one block, or writes one product tile, at a time; of ingest it has several
+    blocks under way, see `side_by_side`.
 
     Raises:
       ValueError: workers are none, or the rates do not hold the source or device.
@@ -60,14 +62,19 @@ def estimate(run: RunConfig, work: Work, rates: Rates, workers: int) -> Estimate
         + work.fetched * grid.block_size**2 / 1e6 * rates.prepare
     )
     waiting = (work.looks + work.reads) * source.wait
+    at_once = min(AT_ONCE, run.max_requests)
     network = work.classified * chip_mpx * rates.network(run.device)
     tiles = [
         layers * (t.shown * rates.mosaic + (t.mpx - t.shown) * rates.empty) for t in work.product
     ]
-    busy = {"ingest": computing + waiting, "classify": network, "mosaic": sum(tiles)}
+    busy = {
+        "ingest": side_by_side(computing, waiting, at_once),
+        "classify": network,
+        "mosaic": sum(tiles),
+    }
     keys = {"ingest": work.fetched, "classify": work.classified, "mosaic": len(tiles)}
     most = {
-        "ingest": min(workers, run.max_requests, max(1, work.fetched)),
+        "ingest": min(workers, run.max_requests // at_once, max(1, work.fetched)),
         "classify": min(workers, max(1, work.classified)),
         "mosaic": min(workers, max(1, len(tiles))),
     }
@@ -88,7 +95,7 @@ def estimate(run: RunConfig, work: Work, rates: Rates, workers: int) -> Estimate
     return Estimate(
         workers=workers,
         wall=wall,
-        cpu_hours=(sum(busy.values()) - waiting - gpu + starts) / 3600,
+        cpu_hours=(computing + network + sum(tiles) - gpu + starts) / 3600,
         worker_hours=(sum(busy.values()) + starts) / 3600,
         gpu_hours=gpu / 3600,
         bytes_out={
@@ -102,6 +109,12 @@ def estimate(run: RunConfig, work: Work, rates: Rates, workers: int) -> Estimate
             + layers * windows
         ),
     )
+
+
+def side_by_side(computing: float, waiting: float, at_once: int) -> float:
+    """Seconds of a worker of one core that has so many blocks under way: while it computes one, it
+    waits for the others."""
+    return max(computing, (computing + waiting) / at_once)
 
 
 def costs(work: Work, made: Estimate, rates: Rates, prices: Prices) -> dict[str, float]:

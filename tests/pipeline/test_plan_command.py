@@ -11,7 +11,7 @@ import shapely
 from planet import micro_checkpoint
 
 from model.inputs import INPUTS
-from pipeline.bill import estimate
+from pipeline.bill import estimate, side_by_side
 from pipeline.cli import main
 from pipeline.config import RunConfig, file_digest
 from pipeline.records import read_records
@@ -185,6 +185,21 @@ def test_more_workers_take_less_time_and_no_less_work(weights):
         estimate(replace(run, device="cuda"), work, replace(rates, classify={"cpu": 1.0}), 1)
     with pytest.raises(ValueError, match=r"no sources\.files"):
         estimate(replace(run, source="files:x"), work, replace(rates, sources={}), 1)
+
+
+def test_a_worker_computes_one_block_while_it_waits_for_others(weights):
+    assert side_by_side(100.0, 60.0, 4) == 100.0
+    assert side_by_side(100.0, 500.0, 4) == 150.0
+    assert side_by_side(100.0, 500.0, 1) == 600.0
+    run = run_config(weights, source="earthengine:p", grid=Grid())
+    rates, work = load_rates(default_rates()), work_of(run, None)
+    start = rates.start["ingest"]
+    alone, beside = (
+        estimate(replace(run, max_requests=n), work, rates, 1).wall["ingest"] - start
+        for n in (1, 4)
+    )
+    waiting = (work.looks + work.reads) * rates.source("earthengine").wait
+    assert alone > waiting > beside == pytest.approx(alone / 4)
 
 
 @pytest.mark.parametrize(
