@@ -126,8 +126,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(args.folder or temporary) / "made"
         run = run_in(out, 2, "synthetic:seed=1", args.checkpoint, "cpu")
-        run = replace(run, threads=args.threads, precision=args.precision)
         keys = make_chips(run, args.blocks)[: args.blocks]
+        run = replace(run, threads=args.threads, precision=args.precision)
         measure(run, keys, args.in_memory, args.repeats, Path(temporary))
 
 
