@@ -17,9 +17,10 @@ from safetensors.torch import save as to_bytes
 from benchmarks import valid_documents as valid
 from benchmarks.malformed import broken, damaged, text_of, toml
 from model import checkpoint
+from model.config import Config
 from model.inputs import INPUTS
 from model.legend import LULC6
-from model.network import CloudLULCNet, Config
+from model.network import CloudLULCNet
 from pipeline.region import load_places, load_region, shipped_regions
 from pipeline.run_document import from_dict, read_run
 from pipeline.schedule import read_schedule

@@ -41,16 +41,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bf16 import CONFIDENT, real_chips
 from benchmarks.timing import context, interleaved, print_line, print_table, ratio
-from model import fusion
+from model import layers, orm
 from model.canary import golden_chips
 from model.checkpoint import Checkpoint, load
-from model.fusion import FarDepthwise
-from model.network import PRESETS, CloudLULCNet
+from model.config import PRESETS
+from model.layers import FarDepthwise
+from model.network import CloudLULCNet
 from model.predict import keep_freed_memory
 
 SIZE = 512
 FASTER, SAME = 2.5, 0.999
-TINY = Path(fusion.__file__).parent / "weights" / "tiny.safetensors"
+TINY = Path(orm.__file__).parent / "weights" / "tiny.safetensors"
 H100 = {"GB/s": 3350, "bfloat16 TFLOP/s": 989}  # SXM, from NVIDIA's data sheet, without sparsity
 
 AS_WRITTEN = ("eager", "autocast")
@@ -71,13 +72,14 @@ def as_usually_written(network: CloudLULCNet) -> CloudLULCNet:
 @contextmanager
 def as_written() -> Iterator[None]:
     """Layers are torch's meanwhile and work on whole maps, as in training."""
-    plain, mean_around = fusion.plain, fusion.mean_around
-    fusion.plain = lambda x: True
-    fusion.mean_around = lambda x: F.avg_pool2d(x, 7, 1, 3, count_include_pad=False)
+    plain, mean_around = layers.plain, orm.mean_around
+    layers.plain = orm.plain = lambda x: True
+    orm.mean_around = lambda x: F.avg_pool2d(x, 7, 1, 3, count_include_pad=False)
     try:
         yield
     finally:
-        fusion.plain, fusion.mean_around = plain, mean_around
+        layers.plain = orm.plain = plain
+        orm.mean_around = mean_around
 
 
 def ways_of(make: Callable[[], CloudLULCNet], usual: bool) -> dict[str, Forward]:

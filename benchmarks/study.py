@@ -31,6 +31,7 @@ from benchmarks.real_scenes import scenes
 from model.baselines import PEERS
 from model.bootstrap import paired_bootstrap
 from model.clouds import simulate_clouds
+from model.config import Config
 from model.dataset import decode, read_split
 from model.evaluate import BINS, Predict, cloud_bin, evaluate
 from model.fit import Recipe, fit
@@ -38,7 +39,7 @@ from model.inputs import INPUTS
 from model.legend import LULC6
 from model.losses import PLUS
 from model.metrics import mean_iou, overall_accuracy
-from model.network import CloudLULCNet, Config
+from model.network import CloudLULCNet
 from model.patch import Patches, Sample
 from model.predict import UNKNOWN, Prediction
 from model.train import class_weights, statistics

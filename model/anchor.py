@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.fusion import LayerNorm2d
+from model.config import Config
+from model.layers import LayerNorm2d
 from model.legend import IGNORE_INDEX
-from model.network import Config
 
 CELL = 16  # pixels per side of one latent cell
 TEMPERATURE = 0.1  # of the cosine similarities to the prototypes

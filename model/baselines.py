@@ -17,8 +17,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from model.fusion import ConvBlock, LayerNorm2d, Pointwise
-from model.network import Config, Decoder, Encoder, Output, twice
+from model.config import Config
+from model.layers import ConvBlock, LayerNorm2d, Pointwise
+from model.network import Decoder, Encoder, Output, twice
 from model.scaling import Scaling
 
 

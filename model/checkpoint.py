@@ -18,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from model.card import METADATA_KEY
+from model.config import Config
 from model.inputs import InputSpec
 from model.legend import Legend
-from model.network import CloudLULCNet, Config
+from model.network import CloudLULCNet
 
 FORMAT = 1
 

@@ -16,12 +16,13 @@ import torch
 from model.augment import Augmentation
 from model.checkpoint import Checkpoint, load, of_network
 from model.checkpoint import save as save_checkpoint
+from model.config import PRESETS
 from model.dataset import Patches, decode
 from model.fit import Recipe, autocast, fit
 from model.inputs import INPUTS
 from model.legend import LULC6
 from model.losses import PLUS, LossWeights
-from model.network import PRESETS, CloudLULCNet
+from model.network import CloudLULCNet
 from model.precision import bfloat16_is_fast
 from model.progress import Progress
 from model.scaling import Scaling

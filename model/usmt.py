@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.fusion import ConvBlock, LayerNorm2d, Linear, Pointwise, gelu
+from model.layers import ConvBlock, LayerNorm2d, Linear, Pointwise, gelu
 
 if TYPE_CHECKING:
-    from model.network import Config
+    from model.config import Config
 
 
 class Attention(nn.Module):

@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
+from model.config import Config
 from model.inputs import INPUTS, InputSpec
 from model.legend import LULC6, Legend
-from model.network import CloudLULCNet, Config
+from model.network import CloudLULCNet
 from pipeline.canary import verdict_url
 from transforms.store import write_json
 

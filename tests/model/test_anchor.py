@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from model.anchor import SemanticAnchor, label_to_one_hot, soft_cross_entropy
-from model.network import PRESETS, Config
+from model.config import PRESETS, Config
 
 CONFIG = Config(latent=8)
 

@@ -8,10 +8,11 @@ from planet import MICRO
 from model.anchor import SemanticAnchor
 from model.augment import Augmentation
 from model.baselines import PEERS
+from model.config import PRESETS
 from model.dataset import Patches
 from model.fit import Recipe, fit
 from model.losses import PLUS, LossWeights, restoration_loss, total_loss
-from model.network import PRESETS, CloudLULCNet
+from model.network import CloudLULCNet
 
 NO_SAR = -32768
 

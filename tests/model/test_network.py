@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from planet import MICRO
 
-from model import fusion
-from model.fusion import ConvBlock, FarDepthwise, Pointwise, linear, mean_around
-from model.network import PRESETS, CloudLULCNet, Config
+from model import layers, orm
+from model.config import PRESETS, Config
+from model.layers import ConvBlock, FarDepthwise, Pointwise, linear
+from model.network import CloudLULCNet
+from model.orm import mean_around
 
 STILL = replace(MICRO, drop_path=0.0)  # the same output at every call
 
@@ -276,7 +278,7 @@ def test_mean_around_is_an_average_pool_that_leaves_out_what_is_outside():
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("part", [4, 1000, 10**6])
 def test_pixels_pass_in_parts_as_they_do_together(part, memory, monkeypatch):
-    monkeypatch.setattr(fusion, "PART", part)
+    monkeypatch.setattr(layers, "PART", part)
     torch.manual_seed(0)
     block, x = ConvBlock(4, 3), torch.randn(2, 4, 20, 17).contiguous(memory_format=memory)
     given = x.clone()
@@ -287,8 +289,9 @@ def test_pixels_pass_in_parts_as_they_do_together(part, memory, monkeypatch):
 
 
 def test_maps_are_made_by_the_function_that_is_trained(monkeypatch):
-    monkeypatch.setattr(fusion, "PART", 500)
-    monkeypatch.setattr(fusion, "FEW", 0)
+    monkeypatch.setattr(layers, "PART", 500)
+    monkeypatch.setattr(orm, "PART", 500)
+    monkeypatch.setattr(layers, "FEW", 0)
     net, (optical, sar) = network().eval(), chips()
     optical[0, :, :20] = 0
     sar[1, :, :, :40] = -32768
@@ -306,7 +309,7 @@ def test_maps_are_made_by_the_function_that_is_trained(monkeypatch):
 def test_linear_of_many_pixels_has_equal_bits_on_any_number_of_threads(dtype):
     torch.manual_seed(0)
     x, weight, bias = (torch.randn(s, dtype=dtype) for s in ((2, 900, 48), (64, 48), (64,)))
-    assert x.numel() > fusion.FEW
+    assert x.numel() > layers.FEW
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     one = linear(x, weight, bias)

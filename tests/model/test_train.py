@@ -14,8 +14,8 @@ import torch
 from planet import MICRO
 
 from model.checkpoint import load
+from model.config import PRESETS
 from model.fit import learning_rate
-from model.network import PRESETS
 from model.train import class_weights, train
 
 SHORT = {"preset": "micro", "batch": 2, "crop": 32, "bf16": False, "threads": 1, "half": False}
