@@ -64,6 +64,6 @@ def test_stragglers_leave_the_mean_as_it_is_and_every_run_alike():
 
 
 def test_the_limit_that_is_overrun_furthest_is_named_first():
-    asked = job([10.0] * 1000, lanes=40, asked=2, writes=500.0)
-    assert bites(asked, 400) == ["40 requests at a time (10.0 x)", "1000 writes/s (2.0 x)"]
+    asked = job([10.0] * 1000, lanes=40, asked=2, writes=500.0)  # four blocks each
+    assert bites(asked, 400) == ["160 requests at a time (10.0 x)", "1000 writes/s (2.0 x)"]
     assert bites(asked, 10) == []
