@@ -3,7 +3,7 @@
 Usage: python -m benchmarks.plan_accuracy [--blocks 3] [--runs 3] [--rates benchmarks/rates.json]
 
 Every run is a planet of its own (other seeds than the rates were measured on), a row of blocks of
-the default grid, one worker with one thread. Counts have to be exact, bytes within 10 %, time
+the default grid, on one core, as a worker of the plan has it. Counts have to be exact, bytes within 10 %, time
 within 30 %. Seconds on the clock mean something on a quiet machine only, so the CPU seconds of
 `cloudlulc run` are told, too: they hold the start of Python, which no plan counts.
 """
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--rates", default=default_rates())
     parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT)
     args = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     ratios: dict[str, list[float]] = {}
     for seed in range(101, 101 + args.runs):
         rows, spent = compare_once(args.blocks, seed, args.rates, args.checkpoint)
