@@ -4,8 +4,8 @@ Usage: python -m benchmarks.plan_accuracy [--blocks 3] [--runs 3] [--rates bench
 
 Every run is a planet of its own (other seeds than the rates were measured on), a row of blocks of
 the default grid, on one core, as a worker of the plan has it. Counts have to be exact, bytes within
-10 %, time within 30 %. Seconds on the clock mean something on a quiet machine only, so the CPU seconds of
-`cloudlulc run` are told, too: they hold the start of Python, which no plan counts.
+10 %, time within 30 %. Seconds on the clock mean something on a quiet machine only, so the CPU
+seconds of `cloudlulc run` are told, too: they hold the start of Python, which no plan counts.
 """
 
 from __future__ import annotations

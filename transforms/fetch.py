@@ -15,6 +15,7 @@ from transforms.beside import Beside, at_the_end
 from transforms.chips import OPEN_CUBES, open_chip_cube, write_chips
 from transforms.failures import FAILED, Failure
 from transforms.grid import BlockKey, Grid, TileIndex
+from transforms.here import Here
 from transforms.measure import CountedReads, Measured
 from transforms.pixels.chip import Chips
 from transforms.pixels.pairing import PairRule
@@ -28,7 +29,7 @@ WRITERS = 2
 
 @dataclass
 class FetchBlocks(beam.PTransform):
-    """(BlockKey, Measured) -> (BlockKey, Chips), and failures.
+    """(BlockKey, Measured) -> (BlockKey, Here[Chips]), and failures.
 
     Attributes:
       source: where pixels are read.
@@ -71,10 +72,10 @@ class _FetchBlock(beam.DoFn):
 
     def _prepare(
         self, key: BlockKey, measured: Measured
-    ) -> tuple[BlockKey, Chips] | beam.pvalue.TaggedOutput:
+    ) -> tuple[BlockKey, Here[Chips]] | beam.pvalue.TaggedOutput:
         given = measured.pair, self.rule.target, self.grid, self._read, self.options
         try:
-            return key, prepare_block(key, *given, measured.shift)
+            return key, Here(prepare_block(key, *given, measured.shift))
         except (SourceUnavailable, ValueError) as error:
             # A scene that cannot be used is its block's failure, not the job's.
             return beam.pvalue.TaggedOutput(FAILED, Failure.of(key, "fetch", error))
@@ -87,7 +88,7 @@ class _FetchBlock(beam.DoFn):
 
 @dataclass
 class WriteChips(beam.PTransform):
-    """(BlockKey, Chips) -> BlockKey, once the block lies in its tile's chip cube; and failures.
+    """(BlockKey, Here[Chips]) -> BlockKey, once the block is in its tile's cube; and failures.
 
     Attributes:
       root: the run's folder, which holds the cubes already.
@@ -119,8 +120,9 @@ class _WriteChips(beam.DoFn):
     def start_bundle(self):
         self._beside = Beside(WRITERS)
 
-    def process(self, element: tuple[BlockKey, Chips]) -> Iterator:
-        yield from map(self._counted, self._beside.do(self._write, *element))
+    def process(self, element: tuple[BlockKey, Here[Chips]]) -> Iterator:
+        key, chips = element
+        yield from map(self._counted, self._beside.do(self._write, key, chips.value))
 
     def finish_bundle(self) -> Iterator:
         yield from map(at_the_end, map(self._counted, self._beside.rest()))
