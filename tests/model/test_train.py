@@ -99,7 +99,7 @@ CHILD = """
 import sys
 sys.path.insert(0, "tests")
 from planet import MICRO
-from model.network import PRESETS
+from model.config import PRESETS
 from model.train import train
 PRESETS["micro"] = MICRO
 train(sys.argv[1], sys.argv[2], "micro", steps=24, batch=2, crop=32, bf16=False, threads=1,
