@@ -3,7 +3,7 @@
 Usage: python -m benchmarks.rates [--source synthetic:seed=1] [--blocks 2] [--device cpu]
          [--checkpoint FILE] [--to benchmarks/rates.json]
 
-The functions that the jobs call run in a loop, one thread, on a row of blocks of the default grid,
+The functions that the jobs call run in a loop, on one core, on a row of blocks of the default grid,
 each step timed by itself. Times are CPU seconds of the process, so that other processes on the
 machine count little; on a GPU they are seconds on the clock. Then every job runs once on Beam: what
 it takes beyond its keys is its start. Sources of the file that are not measured now stay as they
@@ -290,6 +290,8 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--to", default=default_rates())
     args = parser.parse_args()
+    # A worker of the plan has one core: with another, work beside a job would hide its start.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     to = Path(args.to)
     earlier = json.loads(to.read_text()) if to.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
