@@ -6,7 +6,7 @@ from setuptools import setup
 
 setup(
     name="cloudlulc",
-    version="0.1.0",
+    version="0.2.0",
     description="Land-cover maps of a given date, cloud or not, from Sentinel-1 and Sentinel-2",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",

@@ -1,5 +1,5 @@
 """The three jobs, their configuration and the command line."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2

@@ -164,9 +164,9 @@ def test_the_package_is_staged_for_every_environment(finished, dataflow, storage
                 beam_runner_api_pb2.ArtifactStagingToRolePayload.FromString(d.role_payload)
                 for d in environment.dependencies
             ]
-            assert "cloudlulc-0.1.0.tar.gz" in [artifact.staged_name for artifact in staged]
+            assert "cloudlulc-0.2.0.tar.gz" in [artifact.staged_name for artifact in staged]
     options = job_of(dataflow, finished, "mosaic")["environment"]["sdkPipelineOptions"]["options"]
-    assert storage.exists(f"{options['staging_location']}/cloudlulc-0.1.0.tar.gz")
+    assert storage.exists(f"{options['staging_location']}/cloudlulc-0.2.0.tar.gz")
 
 
 def test_dataflow_is_asked_with_the_credentials_of_the_environment(finished, dataflow):
@@ -392,7 +392,7 @@ def test_a_dry_run_prints_the_request_that_would_be_sent_and_writes_nothing(
         assert "serviceOptions" not in other["request"]["environment"], "GPUs are for classify"
     environment = classify["request"]["environment"]
     assert environment["serviceOptions"][0].startswith("worker_accelerator=type:nvidia-l4")
-    assert environment["workerPools"][0]["packages"][0]["name"] == "cloudlulc-0.1.0.tar.gz"
+    assert environment["workerPools"][0]["packages"][0]["name"] == "cloudlulc-0.2.0.tar.gz"
     sent = job_of(dataflow, finished, "mosaic")["environment"]
     for name in ("experiments", "version", "userAgent"):
         assert mosaic["request"]["environment"][name] == sent[name]
