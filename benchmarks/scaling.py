@@ -1,7 +1,7 @@
 """Seconds, memory, requests and shuffled bytes per chip, from 32 to 3,200 chips; two processes.
 
 Usage: python -m benchmarks.scaling [--chips 32 320 3200] [--repeats 3] [--keep FILE]
-       python -m benchmarks.scaling --processes [--chips 160]
+       python -m benchmarks.scaling --processes [--chips 640]
        python -m benchmarks.scaling --requests [--chips 400 1600]
 
 The three jobs on the synthetic source, each run in a process of its own, one thread. Chips are
@@ -295,7 +295,7 @@ def main() -> None:
         grid = grid_of(args.blocks_per_tile)
         print(json.dumps(child(int(chips), grid, out, flags, args.emulator)))
     elif args.processes:
-        processes(*(args.chips or [160]), args.repeats)
+        processes(*(args.chips or [640]), args.repeats)
     elif args.requests:
         requests(args.chips or [400, 1600])
     else:
