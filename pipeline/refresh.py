@@ -109,10 +109,6 @@ def _compared(
             yield from _compared(run, tile, of_pair, source, record["instead"], more, name)
 
 
-def _scene_ids(scenes: Iterable[Scene]) -> tuple[str, ...]:
-    return tuple(scene.id for scene in scenes)
-
-
 def _ids(block: dict) -> tuple[tuple[str, ...], ...]:
     return tuple(block["optical"]), tuple(block["sar"])
 

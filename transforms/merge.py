@@ -24,7 +24,6 @@ from transforms.statistics import TileStatistics
 from transforms.versions import Version, is_news
 
 NEWEST, BEST_EVIDENCE = "newest", "best-evidence"
-RULES = (NEWEST, BEST_EVIDENCE)
 
 DATE = Layer(
     "date", "uint32", 0, "", "Target date of the product that decided, year month day: 20240615"

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 PROPORTIONAL, EQUAL, NEYMAN = "proportional", "equal", "neyman"
-ALLOCATIONS = (PROPORTIONAL, EQUAL, NEYMAN)
 
 
 def sample_size(area: np.ndarray, expected: np.ndarray, standard_error: float) -> int:
